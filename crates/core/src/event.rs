@@ -1,0 +1,306 @@
+//! Events: what happened in a run. The only thing the engine emits, and the source of every
+//! row that the store keeps of a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::worker::Progress;
+use crate::{
+    AttemptState, Digest, Fingerprint, MetricPoint, ModelName, PortName, PortType, RunId, RunState,
+    StageName, Timestamp, Token,
+};
+
+/// Something that happened in a run, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventBody {
+    /// An engine began, or began again, to drive the run.
+    RunStarted {
+        /// The machine's name.
+        host: String,
+        /// The engine's process.
+        pid: u32,
+    },
+    /// An attempt is about to be started: recorded before its process exists.
+    AttemptStarted {
+        /// The stage.
+        stage: StageName,
+        /// Which try of the stage in this run, from 1.
+        attempt: u32,
+        /// Who holds it may publish.
+        token: Token,
+        /// The stage's fingerprint.
+        fingerprint: Fingerprint,
+        /// What it reads.
+        inputs: Vec<Input>,
+    },
+    /// The attempt's process exists.
+    AttemptSpawned {
+        /// The stage.
+        stage: StageName,
+        /// Which try.
+        attempt: u32,
+        /// The process, which leads a process group of its own.
+        pid: u32,
+    },
+    /// Points were measured. Kept as metrics, not as an event.
+    Metrics {
+        /// The stage.
+        stage: StageName,
+        /// Which try.
+        attempt: u32,
+        /// The points, in the order in which they were measured.
+        points: Vec<MetricPoint>,
+    },
+    /// How far an attempt is. Shown, never stored.
+    Progress {
+        /// The stage.
+        stage: StageName,
+        /// Which try.
+        attempt: u32,
+        /// How far.
+        progress: Progress,
+    },
+    /// An attempt ended; with `succeeded`, its outputs and effects are published with this event.
+    AttemptFinished {
+        /// The stage.
+        stage: StageName,
+        /// Which try.
+        attempt: u32,
+        /// The token that the attempt was started with: without it nothing is published.
+        token: Token,
+        /// `succeeded`, `failed`, `cancelled` or `lost`.
+        state: AttemptState,
+        /// What it used.
+        usage: Usage,
+        /// Why it failed.
+        failure: Option<Failure>,
+        /// What it made.
+        outputs: Vec<Output>,
+        /// What it asks of the store.
+        effects: Vec<Effect>,
+    },
+    /// A failed attempt will be followed by another.
+    RetryScheduled {
+        /// The stage.
+        stage: StageName,
+        /// The attempt that failed.
+        attempt: u32,
+        /// How long until the next, in milliseconds.
+        delay_ms: u64,
+    },
+    /// The outputs of an equal fingerprint are reused.
+    StageCached {
+        /// The stage.
+        stage: StageName,
+        /// The fingerprint found.
+        fingerprint: Fingerprint,
+        /// The attempt that made the outputs.
+        origin: StageOrigin,
+        /// What it would have read.
+        inputs: Vec<Input>,
+        /// The outputs reused.
+        outputs: Vec<Output>,
+        /// Effects to apply again; each is idempotent.
+        effects: Vec<Effect>,
+    },
+    /// The stage will not run in this run.
+    StageSkipped {
+        /// The stage.
+        stage: StageName,
+        /// The stage that did not succeed, by which this one cannot run.
+        because: StageName,
+    },
+    /// The stage was waiting when the run was cancelled.
+    StageCancelled {
+        /// The stage.
+        stage: StageName,
+    },
+    /// The run ended.
+    RunFinished {
+        /// How.
+        state: RunState,
+    },
+}
+
+impl EventBody {
+    /// Whether the store keeps it in the run's list of events. Progress is only shown, and
+    /// metrics have a table of their own.
+    pub const fn is_kept(&self) -> bool {
+        !matches!(self, EventBody::Progress { .. } | EventBody::Metrics { .. })
+    }
+}
+
+/// What an attempt reads from an earlier stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The port that reads.
+    pub port: PortName,
+    /// The stage that made it.
+    pub stage: StageName,
+    /// The output of that stage.
+    pub output: PortName,
+    /// The artifact.
+    pub digest: Digest,
+}
+
+/// What an attempt made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The port.
+    pub port: PortName,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub port_type: PortType,
+    /// The artifact.
+    pub digest: Digest,
+    /// Its size on disk.
+    pub bytes: u64,
+    /// Facts worth showing and searching: rows, columns, parameters. An object.
+    pub meta: serde_json::Value,
+}
+
+/// Where reused outputs came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageOrigin {
+    /// The run.
+    pub run: RunId,
+    /// The stage in that run.
+    pub stage: StageName,
+    /// The attempt that succeeded.
+    pub attempt: u32,
+}
+
+/// What an attempt used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// From start to end, in microseconds.
+    pub wall_micros: u64,
+    /// User and system time of the process and its finished children, in microseconds.
+    pub cpu_micros: u64,
+    /// The largest resident memory, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+/// What sort of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCause {
+    /// The program returned a code other than zero.
+    Exit,
+    /// A signal killed the process.
+    Signal,
+    /// The system or the stage's memory limit killed it.
+    OutOfMemory,
+    /// It ran longer than its `timeout`.
+    Timeout,
+    /// A requirement on a metric was not met.
+    Gate,
+    /// The data is not what the stage was told it would be.
+    Data,
+    /// The configuration cannot work.
+    Config,
+    /// The file system, the network or another resource refused.
+    Io,
+    /// A declared output was not made, or is not of its type.
+    Output,
+    /// The program could not be started.
+    Spawn,
+    /// A defect of Candlewick.
+    Internal,
+}
+
+impl FailureCause {
+    /// The word shown and stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FailureCause::Exit => "exit",
+            FailureCause::Signal => "signal",
+            FailureCause::OutOfMemory => "out_of_memory",
+            FailureCause::Timeout => "timeout",
+            FailureCause::Gate => "gate",
+            FailureCause::Data => "data",
+            FailureCause::Config => "config",
+            FailureCause::Io => "io",
+            FailureCause::Output => "output",
+            FailureCause::Spawn => "spawn",
+            FailureCause::Internal => "internal",
+        }
+    }
+
+    /// Whether another attempt could end otherwise. Stages that compute the same from the same
+    /// inputs fail the same: a gate, bad data or a bad configuration is not tried again.
+    pub const fn is_transient(self) -> bool {
+        matches!(
+            self,
+            FailureCause::Exit
+                | FailureCause::Signal
+                | FailureCause::Timeout
+                | FailureCause::Io
+                | FailureCause::Spawn
+        )
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What sort.
+    pub cause: FailureCause,
+    /// What went wrong, in one sentence fragment.
+    pub message: String,
+    /// The causes behind it, nearest first.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    /// How to mend it, if that is known.
+    #[serde(default)]
+    pub help: Option<String>,
+    /// How the process ended.
+    #[serde(default)]
+    pub exit: Option<Exit>,
+}
+
+/// What a stage asks of the store. Applied in the transaction that publishes the attempt, and
+/// again, to no further effect, when the stage is cached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Make the model a version of `name`, unless it is one already.
+    RegisterModel {
+        /// The registered model.
+        name: ModelName,
+        /// The artifact.
+        digest: Digest,
+        /// What it is.
+        description: Option<String>,
+        /// Free words.
+        tags: Vec<(String, String)>,
+    },
+    /// Let `alias` name the version of `name` with this artifact.
+    SetAlias {
+        /// The registered model.
+        name: ModelName,
+        /// The alias: `production`, `staging`.
+        alias: String,
+        /// The artifact.
+        digest: Digest,
+    },
+}

@@ -1,0 +1,1 @@
+//! Data sets on polars: load, sql, validate, split, preprocess.

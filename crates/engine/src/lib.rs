@@ -1,0 +1,1 @@
+//! Executes plans: dispatcher, executors, retries, recovery, the command kind.

@@ -1,0 +1,1 @@
+//! Explanations: SHAP, LIME, integrated gradients, permutation importance.

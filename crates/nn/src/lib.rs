@@ -1,0 +1,1 @@
+//! Networks on candle: layers, losses, optimizers, kernels, the training loop.

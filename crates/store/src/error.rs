@@ -1,0 +1,76 @@
+//! Why the store could not answer.
+
+use wick_core::{RunId, StageName};
+
+/// The result of asking the store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The place or the URL is not one that a store can have.
+    #[error("`{location}` is not a store: {reason}")]
+    Location {
+        /// What was given, without a password.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database was written by a newer `wick`.
+    #[error(
+        "the store at {location} was made by a newer wick (schema {found}, this one knows {known})"
+    )]
+    Newer {
+        /// Where.
+        location: String,
+        /// Its schema version.
+        found: i64,
+        /// The newest version that this binary knows.
+        known: i64,
+    },
+    /// No run has this id.
+    #[error("there is no run {0}")]
+    NoRun(RunId),
+    /// A living engine drives the run.
+    #[error("run {run} is driven by process {pid} on {host}")]
+    Leased {
+        /// The run.
+        run: RunId,
+        /// The engine's machine.
+        host: String,
+        /// The engine's process.
+        pid: u32,
+    },
+    /// Another engine took the run.
+    #[error("another engine has taken over run {0}")]
+    LeaseLost(RunId),
+    /// An attempt that is not the running one wanted to publish.
+    #[error("attempt {attempt} of stage {stage} is not the one that runs")]
+    StaleToken {
+        /// The stage.
+        stage: StageName,
+        /// The attempt that was refused.
+        attempt: u32,
+    },
+    /// A row does not read as what it should be.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+    /// The database refused; nothing was written.
+    #[error("the store at {location} refused")]
+    Database {
+        /// Where.
+        location: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection broke or the disk failed while writing: it may or may not have happened.
+    #[error("the store at {location} did not confirm a write")]
+    Unknown {
+        /// Where.
+        location: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,128 @@
+//! The experiment store: the database of everything but the bytes.
+//!
+//! One trait, [`Store`], in plain types; sqlx and SQL stay behind it. Rows of a run are made
+//! only from [`wick_core::Event`]s, by [`Store::append`].
+
+pub mod error;
+pub mod records;
+
+use async_trait::async_trait;
+use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, Timestamp};
+
+pub use error::{StoreError, StoreResult};
+pub use records::{
+    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
+    MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, RunQuery, RunRecord, RunSummary,
+    Series, SourceStamp, StageRecord,
+};
+
+/// The database of runs, attempts, metrics, artifacts and models.
+///
+/// Every method is one transaction. A method that writes has written durably when it returns
+/// `Ok`; when it returns [`StoreError::Unknown`] it may or may not have written, and the caller
+/// reads before it tries again.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Where the store is, for people: a path or a URL without its password.
+    fn location(&self) -> String;
+
+    // ---- driving a run -------------------------------------------------------------------
+
+    /// Records a new run and all its stages as `queued`, and gives its lease to `engine`.
+    async fn create_run(
+        &self,
+        run: &NewRun,
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> StoreResult<Lease>;
+
+    /// Takes up an existing run that no living engine drives: its `running` attempts become
+    /// `lost`, stages that did not succeed become `queued` again. Fails with
+    /// [`StoreError::Leased`] while another engine's lease is alive.
+    async fn take_run(&self, run: &RunId, engine: &EngineId, now: Timestamp) -> StoreResult<Lease>;
+
+    /// Prolongs a lease. Fails with [`StoreError::LeaseLost`] if another engine took the run.
+    async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()>;
+
+    /// Records what happened, all or nothing, as long as `lease` holds: kept events are
+    /// appended, and the rows of the run, its stages, attempts, metrics, artifacts and models
+    /// follow from them. An [`AttemptFinished`](wick_core::EventBody::AttemptFinished) whose
+    /// token is not the running attempt's is refused with [`StoreError::StaleToken`].
+    async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()>;
+
+    /// Marks every run whose lease has run out as `interrupted`, and returns them. Called when
+    /// a command starts.
+    async fn interrupt_dead_runs(&self, now: Timestamp) -> StoreResult<Vec<RunId>>;
+
+    /// Asks the engine that drives `run` to cancel it.
+    async fn request_cancel(&self, run: &RunId, now: Timestamp) -> StoreResult<()>;
+
+    /// Whether someone asked for `run` to be cancelled.
+    async fn cancel_requested(&self, run: &RunId) -> StoreResult<bool>;
+
+    /// For each of `fingerprints` the newest successful attempt that had it, in their order.
+    async fn find_cached(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> StoreResult<Vec<Option<CachedOutputs>>>;
+
+    // ---- digests of source files ---------------------------------------------------------
+
+    /// The stamps kept for these absolute paths, in their order.
+    async fn source_stamps(&self, paths: &[String]) -> StoreResult<Vec<Option<SourceStamp>>>;
+
+    /// Keeps stamps, each in the place of an earlier one for its path.
+    async fn keep_source_stamps(&self, stamps: &[SourceStamp]) -> StoreResult<()>;
+
+    // ---- history -------------------------------------------------------------------------
+
+    /// The runs that `text` names: a full id, a unique prefix of one, or `@last`. Several are
+    /// returned where a prefix is not unique; none where nothing matches.
+    async fn find_runs(&self, text: &str) -> StoreResult<Vec<RunId>>;
+
+    /// Runs, newest first.
+    async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>>;
+
+    /// One run.
+    async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>>;
+
+    /// The params of a run, by name.
+    async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>>;
+
+    /// The stages of a run, in the plan's order.
+    async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>>;
+
+    /// The attempts of a run, by stage in the plan's order, then by number.
+    async fn attempts(&self, run: &RunId) -> StoreResult<Vec<AttemptRecord>>;
+
+    /// The latest value of every metric of a run; of a cached stage, those of its origin.
+    async fn latest_metrics(&self, run: &RunId) -> StoreResult<Vec<MetricSummary>>;
+
+    /// The whole series of a run's metrics: of those called `key` (`stage.key` or `key`), or of all.
+    async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>>;
+
+    /// What the stages of a run made, in the plan's order.
+    async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>>;
+
+    /// What the stages of a run read.
+    async fn inputs(&self, run: &RunId) -> StoreResult<Vec<InputRecord>>;
+
+    /// The kept events of a run, oldest first, from the one after `after`.
+    async fn events(&self, run: &RunId, after: Option<i64>) -> StoreResult<Vec<EventRecord>>;
+
+    // ---- models --------------------------------------------------------------------------
+
+    /// All registered models with their versions, by name.
+    async fn models(&self) -> StoreResult<Vec<ModelRecord>>;
+
+    /// The version of `name` that `reference` means: a number, an alias, or `None` for the
+    /// newest.
+    async fn model_version(
+        &self,
+        name: &ModelName,
+        reference: Option<&str>,
+    ) -> StoreResult<Option<ModelVersion>>;
+
+    /// Applies an effect on behalf of a person rather than a stage.
+    async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()>;
+}
