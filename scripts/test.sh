@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything that decides whether a change is good: format, lints, docs, all tests on SQLite and
+# on a real PostgreSQL. Needs a Rust toolchain and a C compiler; the tests start and stop their
+# own PostgreSQL. Where CI=true, what is missing is installed, and a missing PostgreSQL is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+have_postgres() {
+    command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    missing=()
+    command -v cc >/dev/null 2>&1 || missing+=(gcc libc6-dev)
+    have_postgres || missing+=(postgresql)
+    command -v python3 >/dev/null 2>&1 || missing+=(python3)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        step "installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    fi
+fi
+have_postgres || echo "note: no PostgreSQL on this machine: the store is tested on SQLite alone."
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+step "tests"
+cargo test --workspace --locked
