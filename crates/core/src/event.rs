@@ -41,6 +41,10 @@ pub enum EventBody {
         fingerprint: Fingerprint,
         /// What it reads.
         inputs: Vec<Input>,
+        /// What went into the fingerprint, to tell later what changed. Kept with the stage, not
+        /// with the event: it is left out of the event's JSON.
+        #[serde(default, skip_serializing)]
+        parts: Option<serde_json::Value>,
     },
     /// The attempt's process exists.
     AttemptSpawned {
@@ -111,6 +115,10 @@ pub enum EventBody {
         outputs: Vec<Output>,
         /// Effects to apply again; each is idempotent.
         effects: Vec<Effect>,
+        /// What went into the fingerprint, to tell later what changed. Kept with the stage, not
+        /// with the event: it is left out of the event's JSON.
+        #[serde(default, skip_serializing)]
+        parts: Option<serde_json::Value>,
     },
     /// The stage will not run in this run.
     StageSkipped {

@@ -7,7 +7,7 @@ pub mod error;
 pub mod records;
 
 use async_trait::async_trait;
-use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, Timestamp};
+use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timestamp};
 
 pub use error::{StoreError, StoreResult};
 pub use records::{
@@ -100,6 +100,10 @@ pub trait Store: Send + Sync {
 
     /// The whole series of a run's metrics: of those called `key` (`stage.key` or `key`), or of all.
     async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>>;
+
+    /// What went into the fingerprints of a run's stages, in the plan's order; stages whose
+    /// parts were never told are left out.
+    async fn stage_parts(&self, run: &RunId) -> StoreResult<Vec<(StageName, serde_json::Value)>>;
 
     /// What the stages of a run made, in the plan's order.
     async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>>;
