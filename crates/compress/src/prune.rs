@@ -21,10 +21,7 @@ pub fn global(tensors: &BTreeMap<String, Vec<f32>>, amount: f64) -> BTreeMap<Str
 
 /// Masks that zero the smallest share `amount` (0 to 1) of each of `tensors` by itself.
 pub fn per_layer(tensors: &BTreeMap<String, Vec<f32>>, amount: f64) -> BTreeMap<String, Mask> {
-    tensors
-        .iter()
-        .map(|(name, values)| (name.clone(), smallest_removed(values, amount)))
-        .collect()
+    tensors.iter().map(|(name, values)| (name.clone(), smallest_removed(values, amount))).collect()
 }
 
 /// The share of weights that masks remove.
@@ -50,7 +47,8 @@ fn smallest_removed(values: &[f32], amount: f64) -> Mask {
     // PyTorch rounds half to even here, as Python does.
     let remove = (amount.clamp(0.0, 1.0) * values.len() as f64).round_ties_even() as usize;
     let mut order: Vec<usize> = (0..values.len()).collect();
-    let by_size = |&a: &usize, &b: &usize| values[a].abs().total_cmp(&values[b].abs()).then(a.cmp(&b));
+    let by_size =
+        |&a: &usize, &b: &usize| values[a].abs().total_cmp(&values[b].abs()).then(a.cmp(&b));
     if remove > 0 && remove < values.len() {
         order.select_nth_unstable_by(remove - 1, by_size);
     }

@@ -1,1 +1,3 @@
 //! Networks on candle: layers, losses, optimizers, kernels, the training loop.
+
+pub mod packed;

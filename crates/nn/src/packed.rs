@@ -234,9 +234,8 @@ pub fn read(name: &str, tensors: &SafeTensors<'_>) -> Result<Packed, PackedError
             None => Ok(None),
         }
     };
-    let words = |tensor: TensorView<'_>| -> Vec<[u8; 4]> {
-        tensor.data().as_chunks::<4>().0.to_vec()
-    };
+    let words =
+        |tensor: TensorView<'_>| -> Vec<[u8; 4]> { tensor.data().as_chunks::<4>().0.to_vec() };
     let floats = |tensor| words(tensor).into_iter().map(f32::from_le_bytes).collect::<Vec<f32>>();
     let shape = typed("shape", Dtype::U32)?.ok_or_else(|| damaged("it has no shape".into()))?;
     let shape = words(shape).into_iter().map(|word| u32::from_le_bytes(word) as usize).collect();
@@ -244,8 +243,8 @@ pub fn read(name: &str, tensors: &SafeTensors<'_>) -> Result<Packed, PackedError
     let values = match values.dtype() {
         Dtype::F32 => Values::Float(floats(values)),
         Dtype::I8 => {
-            let scales = typed("scale", Dtype::F32)?
-                .ok_or_else(|| damaged("it has no scale".into()))?;
+            let scales =
+                typed("scale", Dtype::F32)?.ok_or_else(|| damaged("it has no scale".into()))?;
             let values = values.data().iter().map(|byte| *byte as i8).collect();
             Values::Int8 { values, scales: floats(scales) }
         }
