@@ -1,1 +1,29 @@
-//! The pipeline language: YAML to a typed pipeline, spans, diagnostics, references, JSON schema.
+//! The pipeline language: from YAML to a typed [`Pipeline`], with every mistake at its place.
+//!
+//! Pure: bytes go in, a pipeline and [`Diagnostic`]s come out. Nothing here reads a file, the
+//! environment or the clock; the values of environment variables are asked of the caller. It
+//! knows no kind: what stands in a stage's `with` stays a tree of [`Node`]s, which `wick-plan`
+//! checks.
+
+pub mod diagnostic;
+mod fields;
+pub mod node;
+pub mod params;
+pub mod pipeline;
+pub mod render;
+mod resolve;
+pub mod span;
+mod stage;
+pub mod suggest;
+pub mod template;
+pub mod units;
+mod yaml;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+pub use node::{Data, Entry, Node};
+pub use params::{Override, Param};
+pub use pipeline::{Given, Pipeline, parse};
+pub use render::{Style, render, summary, to_json};
+pub use span::{SourceText, Span, Spanned};
+pub use stage::{Edge, Resources, Retry, STAGE_KEYS, Stage};
+pub use suggest::did_you_mean;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wick_core::{ExperimentName, KindName, PortName, PortType, StageName};
+use wick_core::{Digest, ExperimentName, KindName, PortName, PortType, StageName};
+
+use crate::canonical::Encoder;
 
 /// The place of a stage in [`Plan::stages`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,8 +72,14 @@ pub struct PlannedStage {
     pub cache: bool,
     /// Files and folders outside the pipeline that determine the outputs, absolute.
     pub sources: Vec<PathBuf>,
+    /// Places in `config` that only say where the sources lie, as
+    /// [`config_path`](crate::fingerprint::config_path) writes them: left out of the
+    /// fingerprint.
+    pub source_fields: Vec<String>,
     /// Environment variables that determine the outputs, by name.
     pub environment: Vec<String>,
+    /// The metrics that the stage will report, if all are known.
+    pub metrics: Option<Vec<String>>,
 }
 
 /// An edge that ends in a stage.
@@ -139,6 +147,24 @@ impl Plan {
         self.stages.iter().enumerate().map(|(place, stage)| (StageIndex(place as u32), stage))
     }
 
+    /// The digest of all that the plan says of params and stages, but not of where the files
+    /// lie or what they hold: equal plans can share a run.
+    pub fn digest(&self) -> Digest {
+        let mut encoder = Encoder::new("wick plan 1");
+        encoder.text(&self.pipeline);
+        encoder.text(self.experiment.as_str());
+        encoder.list(self.params.len());
+        for (name, value) in &self.params {
+            encoder.text(name);
+            encoder.value(value);
+        }
+        encoder.list(self.stages.len());
+        for stage in &self.stages {
+            stage.encode(&mut encoder);
+        }
+        encoder.finish()
+    }
+
     /// The place of the stage called `name`.
     pub fn find(&self, name: &str) -> Option<StageIndex> {
         self.indexed().find(|(_, stage)| stage.name == name).map(|(index, _)| index)
@@ -146,6 +172,41 @@ impl Plan {
 }
 
 impl PlannedStage {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text(self.name.as_str());
+        encoder.text(self.kind.as_str());
+        encoder.number(u64::from(self.revision));
+        encoder.value(&self.config);
+        encoder.list(self.inputs.len());
+        for input in &self.inputs {
+            encoder.text(input.port.as_str());
+            encoder.number(u64::from(input.from.0));
+            encoder.text(input.output.as_str());
+        }
+        encoder.list(self.outputs.len());
+        for output in &self.outputs {
+            encoder.text(output.port.as_str());
+            encoder.text(output.port_type.as_str());
+        }
+        encoder.list(self.after.len());
+        for stage in &self.after {
+            encoder.number(u64::from(stage.0));
+        }
+        encoder.number(u64::from(self.retry.attempts));
+        encoder.number(self.retry.backoff.as_millis() as u64);
+        match self.timeout {
+            Some(timeout) => encoder.number(timeout.as_millis() as u64),
+            None => encoder.nothing(),
+        }
+        encoder.number(u64::from(self.resources.cpus));
+        match self.resources.memory {
+            Some(memory) => encoder.number(memory),
+            None => encoder.nothing(),
+        }
+        encoder.number(u64::from(self.resources.gpus));
+        encoder.number(u64::from(self.cache));
+    }
+
     /// Every stage that must have succeeded before this one starts: those it reads from, then
     /// those it comes after. May name a stage twice.
     pub fn needs(&self) -> impl Iterator<Item = StageIndex> + '_ {

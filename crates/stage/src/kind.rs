@@ -237,6 +237,9 @@ pub struct Checked {
     /// Files and folders outside the pipeline whose content determines the outputs: data,
     /// code. Absolute. Their digests are part of the fingerprint.
     pub sources: Vec<PathBuf>,
+    /// The places in `with` (from `with` on: `["files", "image"]`) whose text only says where
+    /// the sources lie. The fingerprint leaves them out: what counts is the sources' content.
+    pub source_fields: Vec<Vec<PathSegment>>,
     /// The names of environment variables whose values determine the outputs.
     pub environment: Vec<String>,
 }

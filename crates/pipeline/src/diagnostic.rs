@@ -1,0 +1,157 @@
+//! What is wrong with a pipeline: where, why, and the mend.
+
+use std::fmt;
+
+use crate::span::Span;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The pipeline cannot run.
+    Error,
+    /// The pipeline can run, but perhaps not as meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Another place that matters to a diagnostic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Where.
+    pub span: Span,
+    /// What is there.
+    pub message: String,
+}
+
+/// Something wrong with a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What sort of mistake: a stable word such as `unknown-key`.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where.
+    pub span: Span,
+    /// What is wrong: a lower-case fragment.
+    pub message: String,
+    /// What to say at the place itself.
+    pub label: Option<String>,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// Other places that matter.
+    pub related: Vec<Related>,
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            label: None,
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning.
+    pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// Adds what to say at the place itself.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds what to write instead, if that is known.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// Adds another place that matters.
+    #[must_use]
+    pub fn related(mut self, span: Span, message: impl Into<String>) -> Self {
+        self.related.push(Related { span, message: message.into() });
+        self
+    }
+}
+
+/// How many names are looked up for a "did you mean" in all: beyond it, a file so broken that
+/// suggestions are no help would take quadratic time.
+const MAX_SUGGESTIONS: usize = 200;
+
+/// Collects [`Diagnostic`]s.
+#[derive(Debug, Default)]
+pub struct Diagnostics {
+    found: Vec<Diagnostic>,
+    errors: usize,
+    suggestions: usize,
+}
+
+impl Diagnostics {
+    /// Nothing wrong yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `diagnostic`.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        self.found.push(diagnostic);
+    }
+
+    /// How many errors there are: compare before and after to see whether a part is sound.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// "did you mean …?" for `name` among `known`, or else the list of what is known if it is
+    /// short.
+    pub fn suggest<'n>(
+        &mut self,
+        name: &str,
+        known: impl IntoIterator<Item = &'n str>,
+    ) -> Option<String> {
+        self.suggestions += 1;
+        if self.suggestions > MAX_SUGGESTIONS {
+            return None;
+        }
+        crate::suggest::did_you_mean(name, known)
+    }
+
+    /// All of them, sorted by position.
+    pub fn into_sorted(mut self) -> Vec<Diagnostic> {
+        self.found.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+        self.found.dedup();
+        self.found
+    }
+}

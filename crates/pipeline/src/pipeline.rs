@@ -1,0 +1,287 @@
+//! A pipeline file, parsed: params with their values, stages with references resolved.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use wick_core::ExperimentName;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::fields::{self, Later};
+use crate::node::{Data, Entry, Node};
+use crate::params::{self, Override, Param};
+use crate::resolve::Scope;
+use crate::span::{SourceText, Span, Spanned};
+use crate::stage::{self, DEFAULT_KEYS, Settings, Stage};
+use crate::yaml;
+
+/// The keys at the top of a pipeline file.
+pub const PIPELINE_KEYS: [&str; 6] =
+    ["pipeline", "experiment", "description", "params", "defaults", "stages"];
+
+const LATER_KEYS: [Later; 3] = [
+    Later { key: "include", help: "write the stages into this file" },
+    Later { key: "schedule", help: "let cron call `wick run`" },
+    Later { key: "hooks", help: "let the caller of `wick run` look at its exit code" },
+];
+
+/// The kind whose `run` may hold references that only a running attempt knows.
+pub const COMMAND_KIND: &str = "command";
+
+/// What a pipeline is given from outside.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Values for params; of two for the same param the later counts.
+    pub overrides: &'a [Override],
+    /// The values of environment variables.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A pipeline, with params and references resolved. Nothing is known of its kinds yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// The experiment that its runs belong to.
+    pub experiment: ExperimentName,
+    /// What it says of itself.
+    pub description: Option<String>,
+    /// Its params, in the file's order.
+    pub params: Vec<Param>,
+    /// Its stages, in the file's order.
+    pub stages: Vec<Stage>,
+}
+
+/// Parses `source` and resolves its params and references. Everything wrong is added to
+/// `diagnostics`; a pipeline is given as far as it could be read, broken stages among them.
+pub fn parse(source: &[u8], given: Given<'_>, diagnostics: &mut Diagnostics) -> Option<Pipeline> {
+    let root = yaml::read(source, diagnostics)?;
+    if root.data == Data::Null {
+        diagnostics.push(
+            Diagnostic::error("missing-key", Span::default(), "the file is empty")
+                .help("start with `pipeline: NAME` and `stages:`; `wick init` writes an example"),
+        );
+        return None;
+    }
+    let top = fields::entries(&root, "a pipeline", &PIPELINE_KEYS, &LATER_KEYS, diagnostics)?;
+    let name = read_name(top, diagnostics);
+    let experiment = read_experiment(top, &name, diagnostics);
+    let description = fields::find(top, "description")
+        .filter(|entry| entry.value.data != Data::Null)
+        .and_then(|entry| fields::text(entry, diagnostics))
+        .map(|text| text.value);
+
+    let text = SourceText::new(source);
+    let mut scope = Scope {
+        text: text.text(),
+        params: HashMap::new(),
+        later: HashSet::new(),
+        environment: given.environment,
+        used: RefCell::default(),
+    };
+    let file_start = top.first().map_or(root.span, |entry| entry.key_span);
+    let params = read_params(top, given.overrides, file_start, &mut scope, diagnostics);
+
+    let mut defaults = Settings::default();
+    if let Some(entry) = fields::find(top, "defaults")
+        && entry.value.data != Data::Null
+    {
+        let mut node = entry.value.clone();
+        scope.resolve(&mut node, diagnostics);
+        if let Some(entries) = fields::entries(&node, "`defaults`", &DEFAULT_KEYS, &[], diagnostics)
+        {
+            defaults = defaults.overlaid(entries, diagnostics);
+        }
+    }
+
+    let stages = read_stages(top, file_start, &defaults, &scope, diagnostics);
+    warn_of_unused(&params, &scope, diagnostics);
+    Some(Pipeline {
+        name: name.unwrap_or_else(|| Spanned::new(String::new(), file_start)),
+        experiment: experiment?,
+        description,
+        params,
+        stages,
+    })
+}
+
+fn read_name(top: &[Entry], diagnostics: &mut Diagnostics) -> Option<Spanned<String>> {
+    let Some(entry) = fields::find(top, "pipeline") else {
+        let at = top.first().map_or(Span::default(), |entry| entry.key_span);
+        diagnostics.push(
+            Diagnostic::error("missing-key", at, "the pipeline has no name")
+                .help("start the file with `pipeline: NAME`"),
+        );
+        return None;
+    };
+    fields::text(entry, diagnostics)
+}
+
+/// The experiment: by default called as the pipeline is, so the pipeline's name is checked here.
+fn read_experiment(
+    top: &[Entry],
+    name: &Option<Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Option<ExperimentName> {
+    let by_default = match name {
+        Some(name) => check_experiment(name, "a pipeline", diagnostics),
+        // Reported already; any name will do to go on.
+        None => ExperimentName::new("pipeline").ok(),
+    };
+    match fields::find(top, "experiment") {
+        None => by_default,
+        Some(entry) => {
+            let experiment = fields::text(entry, diagnostics)?;
+            check_experiment(&experiment, "an experiment", diagnostics)
+        }
+    }
+}
+
+fn check_experiment(
+    name: &Spanned<String>,
+    what: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<ExperimentName> {
+    ExperimentName::new(&name.value)
+        .map_err(|error| {
+            diagnostics.push(
+                Diagnostic::error(
+                    "bad-name",
+                    name.span,
+                    format!("`{}` cannot name {what}", name.value),
+                )
+                .label(error.to_string()),
+            );
+        })
+        .ok()
+}
+
+fn read_params(
+    top: &[Entry],
+    overrides: &[Override],
+    file_start: Span,
+    scope: &mut Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Param> {
+    let declared = fields::find(top, "params");
+    let declared_at = declared.map_or(file_start, |entry| entry.key_span);
+    let entries = match declared.map(|entry| &entry.value) {
+        None => &[][..],
+        Some(Node { data: Data::Null | Data::Unknown, .. }) => &[],
+        Some(Node { data: Data::Map(entries), .. }) => entries,
+        Some(other) => {
+            diagnostics.push(
+                fields::wrong_type(other, "`params` is a mapping")
+                    .help("write `params:` and below it one `name: default` on each line"),
+            );
+            return Vec::new();
+        }
+    };
+    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    params::check_overrides(overrides, &names, declared_at, diagnostics);
+    scope.later = names.iter().map(|name| (*name).to_owned()).collect();
+
+    let mut found = Vec::with_capacity(entries.len());
+    for entry in entries {
+        params::check_param_name(&entry.key, entry.key_span, diagnostics);
+        let given = overrides.iter().rev().find(|given| given.name == entry.key);
+        let mut default = entry.value.clone();
+        scope.resolve(&mut default, diagnostics);
+        let value = match given {
+            None => default.to_json(),
+            Some(given) => params::apply(given, &default, entry.key_span, diagnostics),
+        };
+        scope.later.remove(&entry.key);
+        scope.params.insert(entry.key.clone(), value.clone());
+        found.push(Param {
+            name: entry.key.clone(),
+            span: entry.key_span,
+            value,
+            overridden: given.is_some(),
+        });
+    }
+    found
+}
+
+fn read_stages(
+    top: &[Entry],
+    file_start: Span,
+    defaults: &Settings,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Stage> {
+    let Some(entry) = fields::find(top, "stages") else {
+        diagnostics.push(
+            Diagnostic::error("missing-key", file_start, "the pipeline has no stages")
+                .help("add `stages:` and below it one stage after the other"),
+        );
+        return Vec::new();
+    };
+    let entries = match &entry.value.data {
+        Data::Map(entries) if !entries.is_empty() => entries,
+        Data::Unknown => return Vec::new(),
+        Data::Map(_) | Data::Null => {
+            diagnostics.push(
+                Diagnostic::error("missing-key", entry.key_span, "the pipeline has no stages")
+                    .help("write one stage after the other below `stages:`"),
+            );
+            return Vec::new();
+        }
+        _ => {
+            diagnostics.push(
+                fields::wrong_type(&entry.value, "`stages` is a mapping")
+                    .help("write each stage as `NAME:` with its keys below"),
+            );
+            return Vec::new();
+        }
+    };
+    entries
+        .iter()
+        .map(|entry| {
+            let mut entry = entry.clone();
+            let errors_before = diagnostics.errors();
+            resolve_stage(&mut entry.value, scope, diagnostics);
+            let resolved = diagnostics.errors() == errors_before;
+            let mut stage = stage::read(&entry, defaults, diagnostics);
+            stage.sound &= resolved;
+            stage
+        })
+        .collect()
+}
+
+/// Resolves the references in a stage: everywhere but in its description, which is prose.
+fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+    let is_command =
+        stage.get("uses").is_some_and(|uses| uses.value.as_text() == Some(COMMAND_KIND));
+    let Data::Map(entries) = &mut stage.data else { return };
+    for entry in entries {
+        match (entry.key.as_str(), &mut entry.value.data) {
+            ("description", _) => {}
+            ("with", Data::Map(config)) if is_command => {
+                for entry in config {
+                    if entry.key == "run" {
+                        scope.resolve_run(&mut entry.value, diagnostics);
+                    } else {
+                        scope.resolve(&mut entry.value, diagnostics);
+                    }
+                }
+            }
+            _ => scope.resolve(&mut entry.value, diagnostics),
+        }
+    }
+}
+
+fn warn_of_unused(params: &[Param], scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+    let used = scope.used.borrow();
+    for param in params {
+        if !used.contains(&param.name) {
+            diagnostics.push(
+                Diagnostic::warning(
+                    "unused-param",
+                    param.span,
+                    format!("nothing refers to param `{}`", param.name),
+                )
+                .help(format!("use it as `${{params.{}}}`, or remove it", param.name)),
+            );
+        }
+    }
+}
