@@ -15,7 +15,7 @@ if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2
     missing=()
     command -v cc >/dev/null 2>&1 || missing+=(gcc libc6-dev)
     have_postgres || missing+=(postgresql)
-    command -v python3 >/dev/null 2>&1 || missing+=(python3)
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3 python3-venv)
     if [ "${#missing[@]}" -gt 0 ]; then
         step "installing ${missing[*]}"
         apt-get update -qq
@@ -23,6 +23,15 @@ if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2
     fi
 fi
 have_postgres || echo "note: no PostgreSQL on this machine: the store is tested on SQLite alone."
+
+# One example pipeline runs a Python script that reads and writes Parquet with polars.
+python=target/python
+if ! "$python/bin/python3" -c 'import polars' >/dev/null 2>&1; then
+    step "a Python environment with polars, in $python"
+    python3 -m venv "$python"
+    "$python/bin/pip" install --quiet 'polars==1.*'
+fi
+export PATH="$PWD/$python/bin:$PATH"
 
 step "format"
 cargo fmt --all --check
