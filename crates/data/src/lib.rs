@@ -1,1 +1,26 @@
 //! Data sets on polars: load, sql, validate, split, preprocess.
+//!
+//! A [`Dataset`] is a folder with one table; a [`Transform`] is a fitted preprocessing that
+//! travels with it. [`matrix`], [`byte_blocks`], [`labels`] and [`numbers`] hand its columns to
+//! networks and metrics, so that nothing above this crate needs to know how a table is stored.
+
+pub mod columns;
+pub mod dataset;
+mod dates;
+pub mod error;
+mod rows;
+mod table;
+pub mod transform;
+pub mod values;
+
+pub use dataset::{Dataset, DatasetInfo};
+pub use error::{DataError, DataResult};
+pub use rows::frame_from_json;
+pub use table::read_table;
+pub use transform::{PreprocessConfig, Transform};
+pub use values::{ByteBlocks, Labels, Matrix, byte_blocks, labels, matrix, natural_order, numbers};
+
+/// The kinds of this crate.
+pub fn kinds() -> Vec<Box<dyn wick_stage::Kind>> {
+    Vec::new()
+}
