@@ -1,1 +1,12 @@
-//! Metrics, curves, calibration, gates.
+//! How good a model is: metrics, curves, calibration, and the gates that a stage must pass.
+//!
+//! [`metrics`] are pure functions over labels, probabilities and values; they know no model and
+//! no table.
+
+pub mod gate;
+pub mod metric;
+pub mod metrics;
+
+pub use gate::{Gate, ParseGateError};
+pub use metric::{CALIBRATION_BINS, ClassOutcomes, Metric, MetricOptions, Outcomes};
+pub use metrics::{Average, ConfusionMatrix};
