@@ -14,7 +14,8 @@ pub mod transform;
 pub mod values;
 
 pub use dataset::{Dataset, DatasetInfo};
-pub use error::{DataError, DataResult};
+pub use error::{DataError, DataResult, column_help};
+pub use polars::prelude::DataFrame;
 pub use rows::frame_from_json;
 pub use table::read_table;
 pub use transform::{PreprocessConfig, Transform};

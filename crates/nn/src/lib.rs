@@ -1,3 +1,18 @@
-//! Networks on candle: layers, losses, optimizers, kernels, the training loop.
+//! Networks on candle: layers, losses, optimizers, kernels, the training loop; the kinds
+//! `train` and `predict`.
+//!
+//! [`Model`] is what everyone above uses: it loads, encodes rows of a table, predicts, and can
+//! be differentiated. Knows nothing of runs and stores.
 
+pub mod error;
+pub mod features;
+pub mod model;
 pub mod packed;
+pub mod spec;
+pub mod train;
+
+pub use error::{NnError, NnResult};
+pub use features::{Feature, FeatureForm, Features};
+pub use model::{Examples, Inputs, Model, ModelInfo, Predictions, TargetInfo, Targets};
+pub use spec::{LayerShape, LayerSpec, SampleShape};
+pub use train::{FitSettings, Unwatched, Watcher};

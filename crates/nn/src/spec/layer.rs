@@ -1,0 +1,492 @@
+//! The vocabulary of `model:`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::short::{self, Short, whole};
+
+/// A layer of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", remote = "Self")]
+pub enum LayerSpec {
+    /// Every output is a weighted sum of all inputs: `dense: 10`.
+    Dense(Dense),
+    /// Convolution of an image: `conv2d: {filters: 32, kernel: 3}`.
+    Conv2d(Conv2d),
+    /// The largest value of each window: `max_pool2d: 2`.
+    MaxPool2d(Pool2d),
+    /// The mean of each window: `avg_pool2d: 2`.
+    AvgPool2d(Pool2d),
+    /// Makes a list of numbers of an image: `flatten`.
+    Flatten,
+    /// Drops this share of the values while training: `dropout: 0.3`.
+    Dropout(Dropout),
+    /// A function of every value: `relu`, or `activation: relu`.
+    Activation(Activation),
+}
+
+impl LayerSpec {
+    /// The word in `model:`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            LayerSpec::Dense(_) => "dense",
+            LayerSpec::Conv2d(_) => "conv2d",
+            LayerSpec::MaxPool2d(_) => "max_pool2d",
+            LayerSpec::AvgPool2d(_) => "avg_pool2d",
+            LayerSpec::Flatten => "flatten",
+            LayerSpec::Dropout(_) => "dropout",
+            LayerSpec::Activation(_) => "activation",
+        }
+    }
+
+    /// The activation that the layer ends with.
+    pub const fn activation(&self) -> Option<Activation> {
+        match self {
+            LayerSpec::Dense(dense) => dense.activation,
+            LayerSpec::Conv2d(conv) => conv.activation,
+            LayerSpec::Activation(activation) => Some(*activation),
+            _ => None,
+        }
+    }
+}
+
+/// `dense`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Dense {
+    /// How many outputs.
+    #[schemars(range(min = 1))]
+    pub units: usize,
+    /// Applied to the outputs; nothing if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// `conv2d`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2d {
+    /// How many filters: the channels of the output.
+    #[schemars(range(min = 1))]
+    pub filters: usize,
+    /// The window, `3` or `[rows, columns]`.
+    pub kernel: Pair,
+    /// How far the window moves; 1 unless said otherwise.
+    #[serde(default = "Pair::one")]
+    pub stride: Pair,
+    /// What surrounds the image: `valid` (nothing), `same` (as many zeros as keep its size), or a number of zeros.
+    #[serde(default)]
+    pub padding: Padding,
+    /// Applied to the outputs; nothing if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// `max_pool2d` and `avg_pool2d`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Pool2d {
+    /// The window, `2` or `[rows, columns]`.
+    pub kernel: Pair,
+    /// How far the window moves; as far as it is large unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<Pair>,
+}
+
+impl Pool2d {
+    /// How far the window moves.
+    pub fn step(&self) -> Pair {
+        self.stride.unwrap_or(self.kernel)
+    }
+}
+
+/// `dropout`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Dropout {
+    /// The share of values that is dropped: from 0 to just under 1.
+    #[schemars(range(min = 0.0, max = 0.999))]
+    pub rate: f64,
+}
+
+/// A function of every value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The positive part.
+    Relu,
+    /// The positive part, and a hundredth of the negative.
+    LeakyRelu,
+    /// The positive part, and exp(x) − 1 below zero.
+    Elu,
+    /// x · Φ(x), the Gaussian error linear unit.
+    Gelu,
+    /// x · sigmoid(x), also called swish.
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// The logistic function.
+    Sigmoid,
+    /// Positive values that add up to 1. Not for the last layer: the loss does it there.
+    Softmax,
+}
+
+impl Activation {
+    /// Every activation.
+    pub const ALL: [Activation; 8] = [
+        Activation::Relu,
+        Activation::LeakyRelu,
+        Activation::Elu,
+        Activation::Gelu,
+        Activation::Silu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+        Activation::Softmax,
+    ];
+
+    /// The word in `model:`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::LeakyRelu => "leaky_relu",
+            Activation::Elu => "elu",
+            Activation::Gelu => "gelu",
+            Activation::Silu => "silu",
+            Activation::Tanh => "tanh",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Softmax => "softmax",
+        }
+    }
+}
+
+/// One number for rows and one for columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Along the height.
+    pub rows: usize,
+    /// Along the width.
+    pub columns: usize,
+}
+
+impl Pair {
+    /// The same for both.
+    pub const fn square(size: usize) -> Self {
+        Self { rows: size, columns: size }
+    }
+
+    const fn one() -> Self {
+        Self::square(1)
+    }
+
+    /// The number that both are, if they are equal.
+    pub const fn side(self) -> Option<usize> {
+        if self.rows == self.columns { Some(self.rows) } else { None }
+    }
+}
+
+/// What surrounds an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Padding {
+    /// Nothing.
+    #[default]
+    Valid,
+    /// As many zeros as keep the size.
+    Same,
+    /// This many zeros on every side.
+    Zeros(usize),
+}
+
+impl<'de> Short<'de> for LayerSpec {
+    const EXPECTING: &'static str = "a layer, such as `flatten` or `{dense: 10}`";
+
+    fn long<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn from_text<E: serde::de::Error>(text: &str) -> Result<Self, E> {
+        match Activation::ALL.into_iter().find(|activation| activation.as_str() == text) {
+            Some(activation) => Ok(LayerSpec::Activation(activation)),
+            None => Self::long(short::Named::new(text)),
+        }
+    }
+}
+
+impl<'de> Short<'de> for Dense {
+    const EXPECTING: &'static str = "a number of units, or `{units: 10, activation: relu}`";
+
+    fn long<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        Ok(Self { units: whole(number)?, activation: None })
+    }
+}
+
+impl<'de> Short<'de> for Pool2d {
+    const EXPECTING: &'static str = "a window, such as `2`, or `{kernel: 2, stride: 2}`";
+
+    fn long<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        Ok(Self { kernel: Pair::square(whole(number)?), stride: None })
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Result<Self, String> {
+        Ok(Self { kernel: Pair::from_numbers(numbers)?, stride: None })
+    }
+}
+
+impl<'de> Short<'de> for Dropout {
+    const EXPECTING: &'static str = "a share between 0 and 1, or `{rate: 0.3}`";
+
+    fn long<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    fn from_number(rate: f64) -> Result<Self, String> {
+        Ok(Self { rate })
+    }
+}
+
+impl<'de> Short<'de> for Pair {
+    const EXPECTING: &'static str = "a whole number, or `[rows, columns]`";
+
+    fn long<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(format!("a map is not {}", Self::EXPECTING)))
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        whole(number).map(Self::square)
+    }
+
+    fn from_text<E: serde::de::Error>(text: &str) -> Result<Self, E> {
+        Err(E::custom(format!("`{text}` is not {}", Self::EXPECTING)))
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Result<Self, String> {
+        match numbers {
+            [rows, columns] => Ok(Self { rows: whole(*rows)?, columns: whole(*columns)? }),
+            _ => Err(format!("a list of {} is not {}", numbers.len(), Self::EXPECTING)),
+        }
+    }
+}
+
+impl<'de> Short<'de> for Padding {
+    const EXPECTING: &'static str = "`valid`, `same`, or a number of zeros";
+
+    fn long<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(format!("a map is not {}", Self::EXPECTING)))
+    }
+
+    fn from_number(number: f64) -> Result<Self, String> {
+        whole(number).map(Padding::Zeros)
+    }
+
+    fn from_text<E: serde::de::Error>(text: &str) -> Result<Self, E> {
+        match text {
+            "valid" => Ok(Padding::Valid),
+            "same" => Ok(Padding::Same),
+            _ => Err(E::custom(format!("`{text}` is not {}", Self::EXPECTING))),
+        }
+    }
+}
+
+/// Reads by short and long form, writes by the derived long form.
+macro_rules! short_and_long {
+    ($($name:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                short::read(deserializer)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                // The inherent function that `remote = "Self"` derives.
+                <$name>::serialize(self, serializer)
+            }
+        }
+    )*};
+}
+short_and_long!(LayerSpec, Dense, Pool2d, Dropout);
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
+    }
+}
+
+impl Serialize for Pair {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.side() {
+            Some(side) => side.serialize(serializer),
+            None => [self.rows, self.columns].serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Padding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short::read(deserializer)
+    }
+}
+
+impl Serialize for Padding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Padding::Valid => "valid".serialize(serializer),
+            Padding::Same => "same".serialize(serializer),
+            Padding::Zeros(zeros) => zeros.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for Pair {
+    fn schema_name() -> Cow<'static, str> {
+        "Pair".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
+            ]
+        })
+    }
+}
+
+impl JsonSchema for Padding {
+    fn schema_name() -> Cow<'static, str> {
+        "Padding".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "string", "enum": ["valid", "same"]},
+            {"type": "integer", "minimum": 0}
+        ]})
+    }
+}
+
+impl JsonSchema for LayerSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "Layer".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let dense = generator.subschema_for::<Dense>();
+        let conv2d = generator.subschema_for::<Conv2d>();
+        let pool = generator.subschema_for::<Pool2d>();
+        let dropout = generator.subschema_for::<Dropout>();
+        let activation = generator.subschema_for::<Activation>();
+        let window = generator.subschema_for::<Pair>();
+        let mut words = vec!["flatten"];
+        words.extend(Activation::ALL.map(Activation::as_str));
+        // One map with every layer as a key, rather than one map for each layer: so a wrong key
+        // is named as such, with the right ones beside it.
+        json_schema!({
+            "description": "A layer: its name, or its name and settings.",
+            "anyOf": [
+                {"type": "string", "enum": words},
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": false,
+                    "properties": {
+                        "dense": {
+                            "description": "Every output is a weighted sum of all inputs: `dense: 10`.",
+                            "anyOf": [{"type": "integer", "minimum": 1}, dense]
+                        },
+                        "conv2d": conv2d,
+                        "max_pool2d": {
+                            "description": "The largest value of each window: `max_pool2d: 2`.",
+                            "anyOf": [window.clone(), pool.clone()]
+                        },
+                        "avg_pool2d": {
+                            "description": "The mean of each window: `avg_pool2d: 2`.",
+                            "anyOf": [window, pool]
+                        },
+                        "dropout": {
+                            "description": "Drops this share of the values while training: `dropout: 0.3`.",
+                            "anyOf": [{"type": "number", "minimum": 0, "maximum": 0.999}, dropout]
+                        },
+                        "activation": activation
+                    }
+                }
+            ]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_layer_is_read() {
+        #[track_caller]
+        fn check(json: &str, canonical: &str) {
+            let layer: LayerSpec = serde_json::from_str(json).expect(json);
+            let written = serde_json::to_string(&layer).expect("a layer is JSON");
+            assert_eq!(written, canonical);
+            let again: LayerSpec = serde_json::from_str(&written).expect("its own JSON");
+            assert_eq!(again, layer);
+        }
+        check(r#"{"dense": 10}"#, r#"{"dense":{"units":10}}"#);
+        check(
+            r#"{"dense": {"units": 10, "activation": "relu"}}"#,
+            r#"{"dense":{"units":10,"activation":"relu"}}"#,
+        );
+        check(
+            r#"{"conv2d": {"filters": 32, "kernel": 3, "padding": "same"}}"#,
+            r#"{"conv2d":{"filters":32,"kernel":3,"stride":1,"padding":"same"}}"#,
+        );
+        check(
+            r#"{"conv2d": {"filters": 2, "kernel": [3, 5], "stride": 2, "padding": 1}}"#,
+            r#"{"conv2d":{"filters":2,"kernel":[3,5],"stride":2,"padding":1}}"#,
+        );
+        check(r#"{"max_pool2d": 2}"#, r#"{"max_pool2d":{"kernel":2}}"#);
+        check(r#"{"max_pool2d": [2, 3]}"#, r#"{"max_pool2d":{"kernel":[2,3]}}"#);
+        check(
+            r#"{"avg_pool2d": {"kernel": 3, "stride": 1}}"#,
+            r#"{"avg_pool2d":{"kernel":3,"stride":1}}"#,
+        );
+        check(r#""flatten""#, r#""flatten""#);
+        check(r#"{"flatten": null}"#, r#""flatten""#);
+        check(r#"{"dropout": 0.3}"#, r#"{"dropout":{"rate":0.3}}"#);
+        check(r#"{"dropout": {"rate": 0.3}}"#, r#"{"dropout":{"rate":0.3}}"#);
+        check(r#""relu""#, r#"{"activation":"relu"}"#);
+        check(r#"{"activation": "tanh"}"#, r#"{"activation":"tanh"}"#);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        #[track_caller]
+        fn check(json: &str, expect: &str) {
+            let error = serde_json::from_str::<LayerSpec>(json).expect_err(json).to_string();
+            assert!(error.contains(expect), "{error}");
+        }
+        check(r#""dense""#, "missing field `units`");
+        check(r#"{"danse": 10}"#, "unknown variant `danse`");
+        check(r#"{"dense": 1.5}"#, "`1.5` is not a whole number");
+        check(r#"{"dense": {"unit": 1}}"#, "unknown field `unit`");
+        check(r#"{"conv2d": {"filters": 1, "kernel": [1]}}"#, "a list of 1 is not");
+        check(r#"{"conv2d": {"filters": 1, "kernel": 1, "padding": "half"}}"#, "`half` is not");
+        check(r#"7"#, "is not a layer");
+    }
+}
