@@ -2,8 +2,12 @@
 //! the inference server.
 
 pub mod register;
+pub mod request;
+pub mod server;
 
 use wick_stage::{Kind, Typed};
+
+pub use server::{ServeError, Served, serve};
 
 /// The kinds of this crate.
 pub fn kinds() -> Vec<Box<dyn Kind>> {
