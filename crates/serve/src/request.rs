@@ -171,7 +171,10 @@ fn check_row(
 fn image_value(value: &Value, shape: &[usize]) -> Result<Value, RequestError> {
     if let Value::String(text) = value {
         let bytes = BASE64.decode(text).map_err(|_| {
-            RequestError::bad("the text is not base64", "send a PNG or JPEG in base64, or its values")
+            RequestError::bad(
+                "the text is not base64",
+                "send a PNG or JPEG in base64, or its values",
+            )
         })?;
         return decode_picture(&bytes, shape);
     }
