@@ -1,0 +1,148 @@
+//! Starts a process the way `posix_spawn` does: the child borrows the parent's memory until its
+//! `exec`, so nothing is copied. Done by hand because the child must also ask to be killed with
+//! its parent, and go to a folder, before its program runs.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::protocol::SpawnStep;
+
+/// How much stack the child has before its `exec`; it calls a handful of system calls.
+const CHILD_STACK: usize = 64 << 10;
+
+/// What is kept from one start to the next.
+pub struct Spawner {
+    null: OwnedFd,
+    stack: Vec<u8>,
+    pid: libc::pid_t,
+}
+
+/// What the child needs, and where it leaves why it failed. Lives on the parent's stack while
+/// the parent stands still.
+struct Start<'a> {
+    folder: &'a CStr,
+    programs: &'a [&'a CStr],
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    null: c_int,
+    log: c_int,
+    parent: libc::pid_t,
+    failure: Option<(SpawnStep, c_int)>,
+}
+
+impl Spawner {
+    /// Opens what every start needs.
+    pub fn new() -> io::Result<Self> {
+        let null = open(c"/dev/null", libc::O_RDONLY)?;
+        // SAFETY: a call without arguments.
+        let pid = unsafe { libc::getpid() };
+        Ok(Self { null, stack: vec![0; CHILD_STACK], pid })
+    }
+
+    /// Starts a process: in `folder`, printing to `log`, running the first of `programs` that
+    /// there is.
+    pub fn spawn(
+        &mut self,
+        folder: &CStr,
+        log: &CStr,
+        programs: &[&CStr],
+        arguments: &[&CStr],
+        environment: &[&CStr],
+    ) -> Result<libc::pid_t, (SpawnStep, io::Error)> {
+        let log = open(log, libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT)
+            .map_err(|error| (SpawnStep::Log, error))?;
+        let pointers = |texts: &[&CStr]| -> Vec<*const c_char> {
+            texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (arguments, environment) = (pointers(arguments), pointers(environment));
+        let mut start = Start {
+            folder,
+            programs,
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            null: self.null.as_raw_fd(),
+            log: log.as_raw_fd(),
+            parent: self.pid,
+            failure: None,
+        };
+        let top = self.stack.as_mut_ptr_range().end;
+        // The system wants the stack aligned to 16 bytes.
+        let top = top.wrapping_sub(top as usize % 16);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: `CLONE_VFORK` holds this process, which has one thread, until the child has
+        // ended or runs its program; so the child has `start` and the stack to itself. The
+        // stack is large enough for `child`, which only makes system calls.
+        let pid = unsafe {
+            libc::clone(child, top.cast::<c_void>(), flags, (&raw mut start).cast::<c_void>())
+        };
+        if pid < 0 {
+            return Err((SpawnStep::Fork, io::Error::last_os_error()));
+        }
+        // The child wrote it through the pointer that `clone` took.
+        // SAFETY: `start` is alive, and the child no longer uses it.
+        let failure = unsafe { (&raw const start.failure).read_volatile() };
+        if let Some((step, errno)) = failure {
+            // SAFETY: the child has ended; nobody else waits for it.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            return Err((step, io::Error::from_raw_os_error(errno)));
+        }
+        Ok(pid)
+    }
+}
+
+/// The child's life until its program runs. Only calls that are safe after a `vfork`: no
+/// allocation, no locks, no unwinding.
+extern "C" fn child(start: *mut c_void) -> c_int {
+    // SAFETY: the parent passes a `Start` that it leaves alone until this function has ended;
+    // all pointers in it are valid until then.
+    unsafe {
+        let start = &mut *start.cast::<Start<'_>>();
+        let errno = || *libc::__errno_location();
+        libc::setpgid(0, 0);
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != start.parent {
+            // The supervisor died before it could be seen to.
+            libc::_exit(127);
+        }
+        // Rust ignores SIGPIPE and the supervisor blocks signals; programs expect neither.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::dup2(start.null, 0);
+        libc::dup2(start.log, 1);
+        libc::dup2(start.log, 2);
+        if libc::chdir(start.folder.as_ptr()) < 0 {
+            start.failure = Some((SpawnStep::Folder, errno()));
+            libc::_exit(127);
+        }
+        let mut failure = libc::ENOENT;
+        for program in start.programs {
+            libc::execve(program.as_ptr(), start.arguments, start.environment);
+            match errno() {
+                // Look further, as a shell does; a file that may not be run is told of only if
+                // no other is found.
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => failure = libc::EACCES,
+                other => {
+                    failure = other;
+                    break;
+                }
+            }
+        }
+        start.failure = Some((SpawnStep::Program, failure));
+        libc::_exit(127)
+    }
+}
+
+fn open(path: &CStr, flags: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: `path` is a valid text; the descriptor is owned by nobody else.
+    unsafe {
+        let descriptor = libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644);
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(descriptor))
+    }
+}
