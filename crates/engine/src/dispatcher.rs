@@ -502,8 +502,11 @@ impl Dispatcher {
                 self.finish(stage, attempt, AttemptState::Succeeded);
                 self.publish(stage);
             }
-            Outcome::Cancelled => self.finish(stage, attempt, AttemptState::Cancelled),
-            Outcome::Failed { transient } => {
+            Outcome::Cancelled if self.cancel.is_some() => {
+                self.finish(stage, attempt, AttemptState::Cancelled);
+            }
+            Outcome::Cancelled | Outcome::Failed { .. } => {
+                let transient = outcome == Outcome::Failed { transient: true };
                 let state = AttemptState::Failed;
                 self.record(Fact::Finished { stage, attempt, state });
                 if transient && tries < retry.attempts && !self.is_stopped() {

@@ -98,7 +98,7 @@ struct World<'a> {
     store: Vec<Fact>,
     pending: Vec<Message>,
     running: BTreeMap<StageIndex, u32>,
-    stopping: BTreeSet<StageIndex>,
+    stopping: BTreeMap<StageIndex, StopReason>,
     published: BTreeSet<StageIndex>,
     tries: BTreeMap<StageIndex, u32>,
     finished: Option<RunState>,
@@ -120,9 +120,9 @@ impl World<'_> {
                 }
                 Action::Record(fact) => self.asked.push_back(fact),
                 Action::Launch { stage, attempt } => self.launch(stage, attempt),
-                Action::Stop { stage, attempt, .. } => {
+                Action::Stop { stage, attempt, reason } => {
                     assert_eq!(self.running.get(&stage), Some(&attempt), "stopped what runs");
-                    self.stopping.insert(stage);
+                    self.stopping.insert(stage, reason);
                 }
                 Action::SetTimer { stage, attempt, timer, .. } => {
                     self.pending.push(Message::Timer { stage, attempt, timer });
@@ -169,8 +169,11 @@ impl World<'_> {
         let tries = self.tries.entry(stage).or_default();
         *tries += 1;
         let told = &self.scenario.stages[stage.get()];
-        let outcome = if self.stopping.remove(&stage) {
+        let stopped = self.stopping.remove(&stage);
+        let outcome = if stopped == Some(StopReason::Cancel) {
             Outcome::Cancelled
+        } else if stopped == Some(StopReason::Timeout) {
+            Outcome::Failed { transient: true }
         } else if *tries <= told.failures {
             Outcome::Failed { transient: told.transient }
         } else {
@@ -208,7 +211,7 @@ fn play(scenario: &Scenario) -> (Vec<Fact>, RunState) {
         store: Vec::new(),
         pending: Vec::new(),
         running: BTreeMap::new(),
-        stopping: BTreeSet::new(),
+        stopping: BTreeMap::new(),
         published: BTreeSet::new(),
         tries: BTreeMap::new(),
         finished: None,

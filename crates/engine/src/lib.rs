@@ -1,9 +1,28 @@
-//! Executes plans: dispatcher, executors, retries, recovery, the command kind.
+//! Executes plans.
+//!
+//! [`dispatcher`] owns all state of a run, as a pure state machine. The rest carries out what it
+//! wants and tells it what came of it: [`supervisor`] and [`protocol`] start and stop processes,
+//! [`worker`] runs a native kind inside one, [`command`] is the kind whose program is the user's.
+//! Nothing here knows a screen: what happens is told to a [`Reporter`].
 
+pub mod command;
 pub mod dispatcher;
+pub mod error;
+pub mod folder;
+pub mod identity;
+pub mod log;
+pub mod protocol;
+pub mod report;
 pub mod slots;
+pub mod supervisor;
+pub mod tail;
+pub mod worker;
 
 mod ready;
 
 #[cfg(test)]
 mod test_support;
+
+pub use error::{EngineError, EngineResult};
+pub use report::{FailedStage, Reporter, RunOutcome, Silent, Totals};
+pub use slots::Slots;

@@ -1,0 +1,331 @@
+//! Prepares a `command` attempt: its folder, the words of its program, its environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use wick_core::{PortName, PortType, RunId, StageName};
+use wick_pipeline::template::{Quoting, Reference, TemplateError, expand};
+use wick_stage::{StageError, StageResult, layout};
+
+use super::config::{CommandConfig, OutputSpec, Run};
+use crate::folder::COMMAND_METRICS;
+
+/// Variables of the engine's own environment that every program sees.
+const PASSED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "TERM",
+    // Python, conda and pyenv find their packages by these.
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "CONDA_PREFIX",
+    "CONDA_DEFAULT_ENV",
+    // Devices and libraries.
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_HOME",
+    "LD_LIBRARY_PATH",
+    // The network.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// Where programs are looked for when `PATH` is not set.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// An attempt of a `command` stage.
+#[derive(Debug)]
+pub struct CommandAttempt<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// The stage.
+    pub stage: &'a StageName,
+    /// The attempt.
+    pub attempt: u32,
+    /// Its folder.
+    pub folder: &'a Path,
+    /// The pipeline's folder.
+    pub base: &'a Path,
+    /// The stage's `with`.
+    pub config: &'a CommandConfig,
+    /// Its inputs: port, type, where the artifact lies.
+    pub inputs: &'a [(PortName, PortType, PathBuf)],
+    /// How many processors it may use.
+    pub cpus: u32,
+}
+
+/// A process as the supervisor is asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// Where it works.
+    pub folder: PathBuf,
+    /// Files to try as its program.
+    pub programs: Vec<Vec<u8>>,
+    /// Its arguments, from the program's name on.
+    pub arguments: Vec<Vec<u8>>,
+    /// Its environment, each as `NAME=value`.
+    pub environment: Vec<Vec<u8>>,
+}
+
+/// The part of a program's environment that does not depend on the attempt, with the values of
+/// the engine's own environment.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    variables: Vec<Vec<u8>>,
+    path: OsString,
+}
+
+impl Passed {
+    /// Takes what every program sees out of the engine's environment.
+    pub fn from_environment() -> Self {
+        let variables = std::env::vars_os()
+            .filter(|(name, _)| {
+                name.to_str()
+                    .is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
+            })
+            .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
+            .collect();
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        Self { variables, path }
+    }
+
+    /// The files that could be meant by the program `name`, in the order of `PATH`.
+    pub fn candidates(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        if name.contains(&b'/') {
+            return vec![name.to_vec()];
+        }
+        std::env::split_paths(&self.path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(std::ffi::OsStr::from_bytes(name)).into_os_string().into_vec())
+            .collect()
+    }
+}
+
+/// `NAME=value`.
+pub(crate) fn variable(name: &[u8], value: &[u8]) -> Vec<u8> {
+    [name, b"=", value].concat()
+}
+
+impl CommandAttempt<'_> {
+    /// Makes links for the inputs and folders for the outputs, and tells what to start.
+    ///
+    /// # Errors
+    /// If the file system refuses, or a reference in `run` leads nowhere.
+    pub fn prepare(&self, passed: &Passed) -> StageResult<ProcessSpec> {
+        let inputs = self.link_inputs()?;
+        let outputs = self.make_output_folders()?;
+        let lookup = |reference: &Reference<'_>| match reference.scope {
+            "inputs" => inputs.get(reference.name).cloned(),
+            "outputs" => outputs.get(reference.name).cloned(),
+            "run" if reference.name == "id" => Some(self.run.to_string()),
+            _ => None,
+        };
+        let words = match &self.config.run {
+            Run::Words(words) => {
+                words.iter().map(|word| expand(word, Quoting::None, lookup)).collect()
+            }
+            Run::Shell(text) => expand(text, Quoting::Shell, lookup)
+                .map(|text| vec!["sh".to_owned(), "-c".to_owned(), text]),
+        };
+        let words: Vec<String> =
+            words.map_err(|error: TemplateError| StageError::config(error.message).help(error.help))?;
+        let Some(program) = words.first() else {
+            return Err(StageError::config("there is no program to run"));
+        };
+        Ok(ProcessSpec {
+            folder: self.workdir(),
+            programs: passed.candidates(program.as_bytes()),
+            environment: self.environment(passed),
+            arguments: words.into_iter().map(String::into_bytes).collect(),
+        })
+    }
+
+    /// The folder that the program runs in.
+    pub fn workdir(&self) -> PathBuf {
+        match &self.config.workdir {
+            Some(workdir) => self.base.join(workdir),
+            None => self.base.to_owned(),
+        }
+    }
+
+    fn environment(&self, passed: &Passed) -> Vec<Vec<u8>> {
+        let mut environment = passed.variables.clone();
+        for name in &self.config.env {
+            if let Some(value) = std::env::var_os(name)
+                && !PASSED.contains(&name.as_str())
+            {
+                environment.push(variable(name.as_bytes(), value.as_bytes()));
+            }
+        }
+        let path = |path: PathBuf| path.into_os_string().into_vec();
+        let attempt = self.attempt.to_string();
+        let cpus = self.cpus.to_string();
+        environment.extend([
+            variable(b"WICK_RUN", self.run.as_str().as_bytes()),
+            variable(b"WICK_STAGE", self.stage.as_str().as_bytes()),
+            variable(b"WICK_ATTEMPT", attempt.as_bytes()),
+            variable(b"WICK_CPUS", cpus.as_bytes()),
+            variable(b"WICK_OUTPUTS", &path(self.folder.join(layout::OUTPUTS))),
+            variable(b"WICK_METRICS", &path(self.folder.join(COMMAND_METRICS))),
+        ]);
+        environment
+    }
+
+    /// Links each input into the attempt's folder, under a name that tells its format, and
+    /// returns the links' paths.
+    fn link_inputs(&self) -> StageResult<BTreeMap<&str, String>> {
+        let folder = self.folder.join(layout::INPUTS);
+        if !self.inputs.is_empty() {
+            std::fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
+        }
+        let mut links = BTreeMap::new();
+        for (port, port_type, artifact) in self.inputs {
+            let (target, name) = match port_type {
+                PortType::Dataset => {
+                    let table = layout::DATASET_TABLES
+                        .into_iter()
+                        .find(|table| artifact.join(table).exists())
+                        .ok_or_else(|| {
+                            StageError::data(format!("the dataset at input `{port}` has no table"))
+                        })?;
+                    let extension = table.rsplit('.').next().unwrap_or(table);
+                    (artifact.join(table), format!("{port}.{extension}"))
+                }
+                PortType::Value | PortType::Transform => {
+                    (artifact.clone(), format!("{port}.json"))
+                }
+                _ => (artifact.clone(), port.to_string()),
+            };
+            let link = folder.join(name);
+            std::os::unix::fs::symlink(&target, &link).map_err(io_error("make", &link))?;
+            links.insert(port.as_str(), text_of(&link)?);
+        }
+        Ok(links)
+    }
+
+    fn make_output_folders(&self) -> StageResult<BTreeMap<&str, String>> {
+        let mut paths = BTreeMap::new();
+        for (name, spec) in &self.config.outputs {
+            let output = output_path(self.folder, name);
+            let folder = if spec.port_type.is_folder() { Some(output.as_path()) } else { output.parent() };
+            if let Some(folder) = folder {
+                std::fs::create_dir_all(folder).map_err(io_error("make", folder))?;
+            }
+            let told = match &spec.path {
+                Some(path) => self.workdir().join(path),
+                None => written_path(&output, spec),
+            };
+            paths.insert(name.as_str(), text_of(&told)?);
+        }
+        Ok(paths)
+    }
+}
+
+/// Where the artifact of an output is made, in an attempt's folder.
+pub(crate) fn output_path(folder: &Path, name: &str) -> PathBuf {
+    let mut path = folder.join(layout::OUTPUTS);
+    path.push(name);
+    path
+}
+
+/// Where the program writes an output whose artifact is made at `output`.
+pub(crate) fn written_path(output: &Path, spec: &OutputSpec) -> PathBuf {
+    match spec.port_type {
+        PortType::Dataset => output.join(spec.format.unwrap_or_default().file()),
+        _ => output.to_owned(),
+    }
+}
+
+pub(crate) fn io_error<'a>(
+    what: &'a str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StageError + use<'a> {
+    move |error| StageError::io(format!("cannot {what} {}", path.display()), error)
+}
+
+fn text_of(path: &Path) -> StageResult<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        StageError::config(format!("the path {} is not UTF-8", path.display()))
+            .help("move the project to a folder whose name is UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn prepare(config: serde_json::Value, folder: &Path) -> StageResult<ProcessSpec> {
+        let config: CommandConfig = serde_json::from_value(config).expect("a configuration");
+        let table = folder.join("artifact");
+        std::fs::create_dir_all(&table).expect("made");
+        std::fs::write(table.join(layout::DATASET_PARQUET), "PAR1").expect("written");
+        CommandAttempt {
+            run: &RunId::from_random(1),
+            stage: &StageName::new("s").expect("a name"),
+            attempt: 1,
+            folder: &folder.join("attempt"),
+            base: folder,
+            config: &config,
+            inputs: &[(PortName::new("raw").expect("a name"), PortType::Dataset, table)],
+            cpus: 1,
+        }
+        .prepare(&Passed::from_environment())
+    }
+
+    fn words(spec: &ProcessSpec) -> Vec<&str> {
+        spec.arguments.iter().map(|word| std::str::from_utf8(word).expect("text")).collect()
+    }
+
+    #[test]
+    fn references_become_paths_with_extensions() {
+        let folder = tempfile::Builder::new().prefix("a b").tempdir().expect("a folder");
+        let root = folder.path().join("attempt");
+        let outputs = json!({"out": {"type": "dataset", "format": "csv"}, "note": "value"});
+        let config = json!({"run": ["x", "${inputs.raw}", "a=${outputs.out}"], "outputs": outputs});
+        let spec = prepare(config, folder.path()).expect("prepared");
+        let input = root.join("inputs/raw.parquet").display().to_string();
+        let out = root.join("outputs/out/data.csv").display().to_string();
+        assert_eq!(words(&spec), ["x", &input, &format!("a={out}")]);
+        assert_eq!(std::fs::read(&input).expect("the link leads to the table"), b"PAR1");
+        assert!(root.join("outputs/out").is_dir() && !root.join("outputs/note").exists());
+    }
+
+    #[test]
+    fn a_shell_text_gets_quoted_paths() {
+        let folder = tempfile::Builder::new().prefix("a b").tempdir().expect("a folder");
+        let config = json!({"run": "cat ${inputs.raw}"});
+        let spec = prepare(config, folder.path()).expect("prepared");
+        let input = folder.path().join("attempt/inputs/raw.parquet");
+        assert_eq!(words(&spec), ["sh", "-c", &format!("cat '{}'", input.display())]);
+        assert!(spec.programs.contains(&b"/bin/sh".to_vec()), "{:?}", spec.programs);
+    }
+
+    #[test]
+    fn the_environment_is_small_and_tells_the_attempt() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spec = prepare(json!({"run": ["x"]}), folder.path()).expect("prepared");
+        let has = |text: &str| spec.environment.contains(&text.as_bytes().to_vec());
+        assert!(has("WICK_STAGE=s") && has("WICK_ATTEMPT=1"));
+        assert!(!spec.environment.iter().any(|variable| variable.starts_with(b"CARGO")));
+    }
+}

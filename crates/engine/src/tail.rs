@@ -1,0 +1,184 @@
+//! Follows the files into which attempts report, line by line, while they grow.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use wick_core::{MetricPoint, Timestamp, WorkerEvent};
+
+/// The longest line that is read; a longer one is left out and counted.
+const MAX_LINE: usize = 16 << 20;
+
+/// The most that is read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Follows one file of lines. What was not ended by a newline yet is left for later; after a
+/// crash it is never ended, and so never read.
+#[derive(Debug)]
+pub struct LineTail {
+    path: PathBuf,
+    file: Option<File>,
+    partial: Vec<u8>,
+    /// Whether the rest of an overlong line is being skipped.
+    skipping: bool,
+    skipped: u64,
+}
+
+impl LineTail {
+    /// Follows the file at `path`, which need not be there yet.
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, file: None, partial: Vec::new(), skipping: false, skipped: 0 }
+    }
+
+    /// How many lines were too long to be read.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Hands every line that is whole by now to `take`.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        if self.file.is_none() {
+            match File::open(&self.path) {
+                Ok(file) => self.file = Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(file) = self.file.as_mut() else { return Ok(()) };
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let mut rest = &buffer[..read];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let (line, after) = (&rest[..end], &rest[end + 1..]);
+                rest = after;
+                if std::mem::take(&mut self.skipping) {
+                    continue;
+                }
+                if self.partial.is_empty() {
+                    take(line);
+                } else {
+                    self.partial.extend_from_slice(line);
+                    take(&self.partial);
+                    self.partial.clear();
+                }
+            }
+            if !self.skipping {
+                self.partial.extend_from_slice(rest);
+                if self.partial.len() > MAX_LINE {
+                    self.partial = Vec::new();
+                    self.skipping = true;
+                    self.skipped += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Follows a worker's `events.jsonl`. Lines that do not read as events are left out: a newer
+/// worker may say more than this engine understands.
+#[derive(Debug)]
+pub struct WorkerTail(LineTail);
+
+impl WorkerTail {
+    /// Follows the file at `path`.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(LineTail::new(path))
+    }
+
+    /// Hands every event that is whole by now to `take`.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read(&mut self, mut take: impl FnMut(WorkerEvent)) -> io::Result<()> {
+        self.0.read(|line| {
+            if let Ok(event) = serde_json::from_slice(line) {
+                take(event);
+            }
+        })
+    }
+}
+
+/// Follows the `WICK_METRICS` file of a `command` stage: `{"metric": "loss", "value": 0.3,
+/// "step": 7}`, one a line.
+#[derive(Debug)]
+pub struct MetricsTail(LineTail);
+
+/// A line of a `WICK_METRICS` file.
+#[derive(Deserialize)]
+struct MetricLine {
+    metric: String,
+    value: f64,
+    #[serde(default)]
+    step: i64,
+}
+
+/// The longest name of a metric that a program may give, in bytes.
+const MAX_METRIC_NAME: usize = 256;
+
+impl MetricsTail {
+    /// Follows the file at `path`.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(LineTail::new(path))
+    }
+
+    /// Every point that is whole by now. Other lines are left out: they are the program's own.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read(&mut self, now: Timestamp) -> io::Result<Vec<MetricPoint>> {
+        let mut points = Vec::new();
+        self.0.read(|line| {
+            if let Ok(MetricLine { metric, value, step }) = serde_json::from_slice(line)
+                && !metric.is_empty()
+                && metric.len() <= MAX_METRIC_NAME
+            {
+                points.push(MetricPoint { key: metric.into(), step, time: now, value });
+            }
+        })?;
+        Ok(points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_when_it_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let mut tail = MetricsTail::new(path.clone());
+        assert_eq!(tail.read(Timestamp(0)).expect("absent"), []);
+        let mut file = File::create(&path).expect("made");
+        write!(file, "{{\"metric\": \"loss\", \"value\": 0.5}}\nnonsense\n{{\"metric\": \"lo")
+            .expect("written");
+        let points = tail.read(Timestamp(3)).expect("read");
+        let loss = |step, value| MetricPoint { key: "loss".into(), step, time: Timestamp(3), value };
+        assert_eq!(points, [loss(0, 0.5)]);
+        writeln!(file, "ss\", \"value\": 2, \"step\": 4}}").expect("written");
+        assert_eq!(tail.read(Timestamp(3)).expect("read"), [loss(4, 2.0)]);
+    }
+
+    #[test]
+    fn an_overlong_line_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let mut bytes = vec![b'x'; MAX_LINE + CHUNK * 2];
+        bytes.extend_from_slice(b"\nshort\n");
+        std::fs::write(&path, bytes).expect("written");
+        let mut tail = LineTail::new(path);
+        let mut lines = Vec::new();
+        tail.read(|line| lines.push(line.to_vec())).expect("read");
+        assert_eq!((lines, tail.skipped()), (vec![b"short".to_vec()], 1));
+    }
+}
