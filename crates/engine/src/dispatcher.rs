@@ -313,10 +313,11 @@ impl Dispatcher {
                 let mut needs: Vec<StageIndex> = planned.needs().collect();
                 needs.sort_unstable();
                 needs.dedup();
-                let kind = kinds.iter().position(|kind| *kind == &planned.kind).unwrap_or_else(|| {
-                    kinds.push(&planned.kind);
-                    kinds.len() - 1
-                });
+                let kind =
+                    kinds.iter().position(|kind| *kind == &planned.kind).unwrap_or_else(|| {
+                        kinds.push(&planned.kind);
+                        kinds.len() - 1
+                    });
                 Stage {
                     phase: Phase::Waiting(needs.len() as u32),
                     dependents: Vec::new(),

@@ -54,8 +54,11 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     )
         .prop_map(|(stages, keep_going, max_ahead, cancel, choices)| {
             let stages = stages.into_iter().enumerate().map(|(place, (shape, tries, flags))| {
-                let needs =
-                    shape.0.iter().filter(|_| place > 0).map(|need| u32::from(*need) % place as u32);
+                let needs = shape
+                    .0
+                    .iter()
+                    .filter(|_| place > 0)
+                    .map(|need| u32::from(*need) % place as u32);
                 ScenarioStage {
                     needs: needs.collect(),
                     cpus: shape.1,

@@ -163,7 +163,8 @@ mod tests {
         write!(file, "{{\"metric\": \"loss\", \"value\": 0.5}}\nnonsense\n{{\"metric\": \"lo")
             .expect("written");
         let points = tail.read(Timestamp(3)).expect("read");
-        let loss = |step, value| MetricPoint { key: "loss".into(), step, time: Timestamp(3), value };
+        let loss =
+            |step, value| MetricPoint { key: "loss".into(), step, time: Timestamp(3), value };
         assert_eq!(points, [loss(0, 0.5)]);
         writeln!(file, "ss\", \"value\": 2, \"step\": 4}}").expect("written");
         assert_eq!(tail.read(Timestamp(3)).expect("read"), [loss(4, 2.0)]);

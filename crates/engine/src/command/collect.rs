@@ -168,8 +168,9 @@ pub fn metrics(
         StageError::new(FailureCause::Output, message)
             .help("`metrics` is a JSON object of numbers, such as {\"accuracy\": 0.97}")
     };
-    let metadata = fs::metadata(&path)
-        .map_err(|_| wrong(format!("the program did not write its metrics to {}", path.display())))?;
+    let metadata = fs::metadata(&path).map_err(|_| {
+        wrong(format!("the program did not write its metrics to {}", path.display()))
+    })?;
     if metadata.len() > MAX_METRICS_FILE {
         return Err(wrong(format!("{} is too large for metrics", path.display())));
     }
@@ -226,8 +227,7 @@ mod tests {
     }
 
     fn collect(made: &Made) -> Result<Vec<Output>, String> {
-        let artifacts =
-            ArtifactStore::open(made.folder.path().join("artifacts")).expect("a store");
+        let artifacts = ArtifactStore::open(made.folder.path().join("artifacts")).expect("a store");
         let folder = made.folder.path();
         outputs(&made.config, folder, &folder.join("work"), &artifacts)
             .map_err(|error| error.to_string())

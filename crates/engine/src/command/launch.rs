@@ -98,8 +98,7 @@ impl Passed {
     pub fn from_environment() -> Self {
         let variables = std::env::vars_os()
             .filter(|(name, _)| {
-                name.to_str()
-                    .is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
+                name.to_str().is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
             })
             .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
             .collect();
@@ -114,7 +113,9 @@ impl Passed {
         }
         std::env::split_paths(&self.path)
             .filter(|folder| folder.is_absolute())
-            .map(|folder| folder.join(std::ffi::OsStr::from_bytes(name)).into_os_string().into_vec())
+            .map(|folder| {
+                folder.join(std::ffi::OsStr::from_bytes(name)).into_os_string().into_vec()
+            })
             .collect()
     }
 }
@@ -145,8 +146,8 @@ impl CommandAttempt<'_> {
             Run::Shell(text) => expand(text, Quoting::Shell, lookup)
                 .map(|text| vec!["sh".to_owned(), "-c".to_owned(), text]),
         };
-        let words: Vec<String> =
-            words.map_err(|error: TemplateError| StageError::config(error.message).help(error.help))?;
+        let words: Vec<String> = words
+            .map_err(|error: TemplateError| StageError::config(error.message).help(error.help))?;
         let Some(program) = words.first() else {
             return Err(StageError::config("there is no program to run"));
         };
@@ -209,9 +210,7 @@ impl CommandAttempt<'_> {
                     let extension = table.rsplit('.').next().unwrap_or(table);
                     (artifact.join(table), format!("{port}.{extension}"))
                 }
-                PortType::Value | PortType::Transform => {
-                    (artifact.clone(), format!("{port}.json"))
-                }
+                PortType::Value | PortType::Transform => (artifact.clone(), format!("{port}.json")),
                 _ => (artifact.clone(), port.to_string()),
             };
             let link = folder.join(name);
@@ -225,7 +224,8 @@ impl CommandAttempt<'_> {
         let mut paths = BTreeMap::new();
         for (name, spec) in &self.config.outputs {
             let output = output_path(self.folder, name);
-            let folder = if spec.port_type.is_folder() { Some(output.as_path()) } else { output.parent() };
+            let folder =
+                if spec.port_type.is_folder() { Some(output.as_path()) } else { output.parent() };
             if let Some(folder) = folder {
                 std::fs::create_dir_all(folder).map_err(io_error("make", folder))?;
             }

@@ -126,8 +126,7 @@ impl TypedKind for Command {
     }
 
     fn check(&self, config: &CommandConfig, known: &Known<'_>) -> Checked {
-        let mut checked =
-            Checked { environment: config.env.clone(), ..Checked::default() };
+        let mut checked = Checked { environment: config.env.clone(), ..Checked::default() };
         for word in config.run.words() {
             check_references(word, config, known, &mut checked.issues);
         }
@@ -239,7 +238,8 @@ mod tests {
         let base = Path::new("/nowhere");
         let config = json!({"run": ["cp", "${inputs.raw}", "${outputs.made}"]});
         assert_eq!(check(config, base).0, ["there is no `outputs.made`"]);
-        let config = json!({"run": "cat ${inputs.row} > ${outputs.made}", "outputs": {"made": "file"}});
+        let config =
+            json!({"run": "cat ${inputs.row} > ${outputs.made}", "outputs": {"made": "file"}});
         assert_eq!(check(config, base).0, ["there is no `inputs.row`"]);
         let config = json!({"run": []});
         assert_eq!(check(config, base).0, ["there is no program to run"]);
