@@ -1,0 +1,746 @@
+//! Convolution, bias, relu and max pooling in one op.
+//!
+//! The full map never exists: the values of one pooling window stay in registers, a lane for each
+//! filter, and only the largest is stored, with its place. The gradient is sparse, one place for
+//! each pooled value, and that is all it costs: a 2×2 pool saves three quarters of the work.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::conv::{ConvOptions, add_up, conv2d, images_per_sum};
+use super::geometry::{Convolution, Window};
+use super::parallel::{Scratch, Shared, filled, for_each};
+use super::pool::max_pool2d;
+use super::simd::{Lanes, Level, dispatch};
+use super::tensor::{bias_or_zeros, has_kernels, slice, with_values};
+
+/// [`conv2d`] followed by [`max_pool2d`] with windows of `pool` (height, width) that move by their
+/// own size: `[N, O, H'/pool, W'/pool]`. Several times faster than the two.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn conv2d_max_pool2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: ConvOptions,
+    pool: (usize, usize),
+) -> Result<Tensor> {
+    let bias = bias_or_zeros(bias, weight)?;
+    let ConvOptions { stride, padding, relu } = options;
+    let sizes = Convolution::new(x.dims(), weight.dims(), bias.dims(), stride, padding)?;
+    let tiles = Window { kernel: pool, stride: pool, padding: (0, 0) };
+    let (out_height, out_width) = tiles.places(sizes.out_height, sizes.out_width)?;
+    // The place within a window is kept in a byte.
+    if !has_kernels(&[x, weight, &bias]) || pool.0 * pool.1 > 256 {
+        return max_pool2d(&conv2d(x, weight, Some(&bias), options)?, tiles);
+    }
+    let tracked = x.track_op() || weight.track_op() || bias.track_op();
+    let op =
+        ConvPool { sizes, relu, pool, out_height, out_width, tracked, winners: OnceLock::new() };
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)
+}
+
+struct ConvPool {
+    sizes: Convolution,
+    relu: bool,
+    pool: (usize, usize),
+    out_height: usize,
+    out_width: usize,
+    /// Whether a gradient may be asked for.
+    tracked: bool,
+    /// For each image, pooled pixel and filter: which place of its window was the largest.
+    winners: OnceLock<Vec<u8>>,
+}
+
+/// What the forward kernel needs for one image.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    /// The padded image.
+    image: &'a [f32],
+    /// Where each pooled pixel's window begins in it.
+    corners: &'a [usize],
+    /// Where the places of a pooling window lie, relative to its corner.
+    places: &'a [usize],
+    /// Where the taps lie, relative to a place.
+    taps: &'a [usize],
+    /// The weights, `[taps][lanes]`.
+    weight: &'a [f32],
+    /// The bias, a lane each.
+    bias: &'a [f32],
+    /// Filters, made up to whole vectors.
+    lanes: usize,
+    relu: bool,
+    /// Whether the places of the largest are to be kept.
+    keep: bool,
+}
+
+/// The largest of a window's places so far, and which it is.
+#[inline(always)]
+unsafe fn visit<S: Lanes, const PLACES: usize, const VECTORS: usize>(
+    pass: &Pass<'_>,
+    corner: usize,
+    first: usize,
+    lane: usize,
+    best: &mut [S; VECTORS],
+    winner: &mut [S; VECTORS],
+) {
+    // SAFETY: the offsets were made from the sizes that the image has; the weights and the bias
+    // hold `lanes` values for each tap.
+    unsafe {
+        let image = pass.image.as_ptr();
+        let mut sums = [[S::zero(); VECTORS]; PLACES];
+        let mut from = [image; PLACES];
+        for (j, from) in from.iter_mut().enumerate() {
+            *from = image.add(corner + *pass.places.get_unchecked(first + j));
+        }
+        for row in &mut sums {
+            for (v, sum) in row.iter_mut().enumerate() {
+                *sum = S::load(pass.bias.as_ptr().add(lane + v * S::LANES));
+            }
+        }
+        let mut weight = pass.weight.as_ptr().add(lane);
+        for &tap in pass.taps {
+            let mut right = [S::zero(); VECTORS];
+            for (v, lanes) in right.iter_mut().enumerate() {
+                *lanes = S::load(weight.add(v * S::LANES));
+            }
+            for (row, from) in sums.iter_mut().zip(from) {
+                let pixel = S::splat(*from.add(tap));
+                for (sum, lanes) in row.iter_mut().zip(right) {
+                    *sum = pixel.mul_add(lanes, *sum);
+                }
+            }
+            weight = weight.add(pass.lanes);
+        }
+        for (j, row) in sums.iter().enumerate() {
+            if first + j == 0 {
+                *best = *row;
+                continue;
+            }
+            let index = S::splat((first + j) as f32);
+            for v in 0..VECTORS {
+                winner[v] = row[v].if_greater(best[v], index, winner[v]);
+                best[v] = row[v].if_greater(best[v], row[v], best[v]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forward_vectors<S: Lanes, const VECTORS: usize>(
+    pass: &Pass<'_>,
+    lane: usize,
+    pooled: *mut f32,
+    winners: *mut u8,
+) {
+    // SAFETY: the caller vouches for room for `lanes` values for each corner in both.
+    unsafe {
+        for (pixel, &corner) in pass.corners.iter().enumerate() {
+            let mut best = [S::zero(); VECTORS];
+            let mut winner = [S::zero(); VECTORS];
+            let mut first = 0;
+            while pass.places.len() - first >= 4 {
+                visit::<S, 4, VECTORS>(pass, corner, first, lane, &mut best, &mut winner);
+                first += 4;
+            }
+            while pass.places.len() - first >= 1 {
+                visit::<S, 1, VECTORS>(pass, corner, first, lane, &mut best, &mut winner);
+                first += 1;
+            }
+            for v in 0..VECTORS {
+                let at = pixel * pass.lanes + lane + v * S::LANES;
+                // In this order a NaN stays one.
+                let value = if pass.relu { S::zero().max(best[v]) } else { best[v] };
+                value.store(pooled.add(at));
+                if pass.keep {
+                    winner[v].store_bytes(winners.add(at));
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forward_lanes<S: Lanes>(pass: &Pass<'_>, pooled: *mut f32, winners: *mut u8) {
+    // SAFETY: as for `forward_vectors`.
+    unsafe {
+        let mut lane = 0;
+        while pass.lanes - lane >= 2 * S::LANES {
+            forward_vectors::<S, 2>(pass, lane, pooled, winners);
+            lane += 2 * S::LANES;
+        }
+        while lane < pass.lanes {
+            forward_vectors::<S, 1>(pass, lane, pooled, winners);
+            lane += S::LANES;
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn forward_image(pass: &Pass<'_>, pooled: *mut f32, winners: *mut u8) = forward_lanes
+}
+
+/// Filters and taps are made up to a multiple of this, the most lanes of any level, so that winners
+/// and sums lie alike at all of them.
+const WHOLE: usize = 16;
+
+/// `sum += Σ value · patches[place]` over a list of places, for `VECTORS` vectors in registers.
+/// Several independent sums hide the latency of the additions.
+#[inline(always)]
+unsafe fn gather<S: Lanes, const VECTORS: usize, const STREAMS: usize>(
+    places: &[u32],
+    values: &[f32],
+    patches: *const f32,
+    sum: *mut f32,
+) {
+    // SAFETY: the caller vouches that every place holds `VECTORS` vectors, as does `sum`.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; STREAMS];
+        let whole = places.len() - places.len() % STREAMS;
+        let mut i = 0;
+        while i < whole {
+            for (s, row) in sums.iter_mut().enumerate() {
+                let value = S::splat(*values.get_unchecked(i + s));
+                let from = patches.add(*places.get_unchecked(i + s) as usize);
+                for (v, sum) in row.iter_mut().enumerate() {
+                    *sum = value.mul_add(S::load(from.add(v * S::LANES)), *sum);
+                }
+            }
+            i += STREAMS;
+        }
+        while i < places.len() {
+            let value = S::splat(*values.get_unchecked(i));
+            let from = patches.add(*places.get_unchecked(i) as usize);
+            for (v, sum) in sums[0].iter_mut().enumerate() {
+                *sum = value.mul_add(S::load(from.add(v * S::LANES)), *sum);
+            }
+            i += 1;
+        }
+        for v in 0..VECTORS {
+            let mut total = S::load(sum.add(v * S::LANES));
+            for row in &sums {
+                total = total.add(row[v]);
+            }
+            total.store(sum.add(v * S::LANES));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gather_lanes<S: Lanes>(
+    places: &[u32],
+    values: &[f32],
+    patches: *const f32,
+    sum: *mut f32,
+    length: usize,
+) {
+    // SAFETY: the caller vouches that every place and `sum` hold `length` values, a multiple of
+    // the lanes.
+    unsafe {
+        let mut at = 0;
+        while length - at >= 4 * S::LANES {
+            gather::<S, 4, 2>(places, values, patches.add(at), sum.add(at));
+            at += 4 * S::LANES;
+        }
+        while length - at >= 2 * S::LANES {
+            gather::<S, 2, 4>(places, values, patches.add(at), sum.add(at));
+            at += 2 * S::LANES;
+        }
+        while at < length {
+            gather::<S, 1, 8>(places, values, patches.add(at), sum.add(at));
+            at += S::LANES;
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn gather_sum(
+        places: &[u32], values: &[f32], patches: *const f32, sum: *mut f32, length: usize,
+    ) = gather_lanes
+}
+
+/// `patches[place] += value · row` over a list of places: the other way round than [`gather`].
+#[inline(always)]
+unsafe fn scatter_lanes<S: Lanes>(
+    places: &[u32],
+    values: &[f32],
+    patches: *mut f32,
+    row: *const f32,
+    length: usize,
+) {
+    // SAFETY: as for `gather_lanes`.
+    unsafe {
+        for (&place, &value) in places.iter().zip(values) {
+            let value = S::splat(value);
+            let to = patches.add(place as usize);
+            for at in (0..length).step_by(S::LANES) {
+                let sum = value.mul_add(S::load(row.add(at)), S::load(to.add(at)));
+                sum.store(to.add(at));
+            }
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn scatter_row(
+        places: &[u32], values: &[f32], patches: *mut f32, row: *const f32, length: usize,
+    ) = scatter_lanes
+}
+
+impl ConvPool {
+    fn lanes(&self) -> usize {
+        self.sizes.filters.next_multiple_of(WHOLE)
+    }
+
+    /// Values kept for each place: its taps and a 1 for the bias, made up to whole vectors.
+    fn patch_length(&self) -> usize {
+        (self.sizes.taps() + 1).next_multiple_of(WHOLE)
+    }
+
+    fn out_pixels(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    fn cost(&self) -> usize {
+        self.sizes.images * self.sizes.filters * self.sizes.taps() * self.sizes.out_pixels()
+    }
+
+    /// For each pooled pixel the value of `at(y, x)` for the first place of its window.
+    fn corners(&self, at: impl Fn(usize, usize) -> usize) -> Vec<usize> {
+        let mut corners = Vec::with_capacity(self.out_pixels());
+        for y in 0..self.out_height {
+            for x in 0..self.out_width {
+                corners.push(at(y * self.pool.0, x * self.pool.1));
+            }
+        }
+        corners
+    }
+
+    /// For each place of a window, in the order of reading.
+    fn places(&self, at: impl Fn(usize, usize) -> usize) -> Vec<usize> {
+        let (height, width) = self.pool;
+        (0..height * width).map(|i| at(i / width, i % width)).collect()
+    }
+
+    fn forward(
+        &self,
+        level: Level,
+        x: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+    ) -> (Vec<f32>, Vec<u8>) {
+        let sizes = &self.sizes;
+        let (taps, filters, lanes, pixels) =
+            (sizes.taps(), sizes.filters, self.lanes(), self.out_pixels());
+        let mut by_tap = Scratch::zeroed(taps * lanes);
+        for (o, row) in weight.chunks_exact(taps.max(1)).enumerate() {
+            for (k, &value) in row.iter().enumerate() {
+                by_tap[k * lanes + o] = value;
+            }
+        }
+        let mut whole_bias = Scratch::zeroed(lanes);
+        whole_bias[..filters].copy_from_slice(bias);
+        let (stride_y, stride_x) = sizes.window.stride;
+        let row = sizes.padded_width();
+        let in_image = |y: usize, x: usize| y * stride_y * row + x * stride_x;
+        let (corners, places) = (self.corners(in_image), self.places(in_image));
+        let offsets = sizes.tap_offsets();
+        let kept = if self.tracked { sizes.images * pixels * lanes } else { 0 };
+        let mut winners = Vec::new();
+        // SAFETY: each image writes the maps and winners of its own, all of them.
+        let out = unsafe {
+            filled(sizes.images * filters * pixels, |out: Shared<f32>| {
+                winners = filled(kept, |winners: Shared<u8>| {
+                    let (weight, bias): (&[f32], &[f32]) = (&by_tap, &whole_bias);
+                    for_each(sizes.images, self.cost(), |n| {
+                        let image = &x[n * sizes.image_length()..][..sizes.image_length()];
+                        let mut padded;
+                        let image = if sizes.window.padding == (0, 0) {
+                            image
+                        } else {
+                            padded = Scratch::zeroed(sizes.padded_length());
+                            sizes.pad(image, &mut padded);
+                            &padded
+                        };
+                        let pass = Pass {
+                            image,
+                            corners: &corners,
+                            places: &places,
+                            taps: &offsets,
+                            weight,
+                            bias,
+                            lanes,
+                            relu: self.relu,
+                            keep: self.tracked,
+                        };
+                        let mut pooled = Scratch::new(pixels * lanes);
+                        let winners = if self.tracked {
+                            winners.at(n * pixels * lanes)
+                        } else {
+                            std::ptr::null_mut()
+                        };
+                        forward_image(level, &pass, pooled.as_mut_ptr(), winners);
+                        turn(&pooled, pixels, lanes, filters, |at, value| {
+                            out.at(n * filters * pixels + at).write(value);
+                        });
+                    });
+                });
+            })
+        };
+        (out, winners)
+    }
+
+    /// The gradients of the images, the weights and the bias, those that are asked for.
+    fn backward(
+        &self,
+        level: Level,
+        [x, weight, out, grad]: [&[f32]; 4],
+        winners: &[u8],
+        [for_x, for_weight, for_bias]: [bool; 3],
+    ) -> [Option<Vec<f32>>; 3] {
+        let sizes = &self.sizes;
+        let (taps, filters, lanes, pixels) =
+            (sizes.taps(), sizes.filters, self.lanes(), self.out_pixels());
+        let patch = self.patch_length();
+        let in_patches = |y: usize, x: usize| (y * sizes.out_width + x) * patch;
+        let (corners, places) = (self.corners(in_patches), self.places(in_patches));
+        let mut whole_weight = Scratch::zeroed(if for_x { filters * patch } else { 0 });
+        if for_x {
+            for (to, from) in whole_weight.chunks_exact_mut(patch).zip(weight.chunks_exact(taps)) {
+                to[..taps].copy_from_slice(from);
+            }
+        }
+        let whole_weight: &[f32] = &whole_weight;
+        let per_sum = images_per_sum(sizes.images, filters * patch);
+        let pieces = sizes.images.div_ceil(per_sum);
+        let mut sums = Scratch::zeroed(pieces * filters * patch);
+        let shared = Shared::new(&mut sums);
+        let mut x_gradient = vec![0.0; if for_x { x.len() } else { 0 }];
+        let x_shared = Shared::new(&mut x_gradient);
+        for_each(pieces, self.cost(), |piece| {
+            // SAFETY: each piece has a sum of its own.
+            let sum = unsafe { shared.part(piece * filters * patch, filters * patch) };
+            let mut padded = Scratch::zeroed(sizes.padded_length());
+            let mut patches = Scratch::zeroed(sizes.out_pixels() * patch);
+            let mut returned = Scratch::new(if for_x { patches.len() } else { 0 });
+            let mut list = List::new(pixels);
+            for n in piece * per_sum..sizes.images.min((piece + 1) * per_sum) {
+                if for_weight || for_bias {
+                    sizes.pad(&x[n * sizes.image_length()..][..sizes.image_length()], &mut padded);
+                    cut(sizes, &padded, patch, &mut patches);
+                }
+                returned.fill(0.0);
+                for o in 0..filters {
+                    let maps = (n * filters + o) * pixels..(n * filters + o + 1) * pixels;
+                    let winners = &winners[n * pixels * lanes + o..];
+                    let out = self.relu.then_some(&out[maps.clone()]);
+                    list.collect(&grad[maps], out, winners, lanes, &corners, &places);
+                    let (at, values) = list.get();
+                    // SAFETY: places are rows of the patches; all rows have `patch` values.
+                    unsafe {
+                        if for_weight || for_bias {
+                            let sum = sum[o * patch..][..patch].as_mut_ptr();
+                            gather_sum(level, at, values, patches.as_ptr(), sum, patch);
+                        }
+                        if for_x {
+                            let row = whole_weight[o * patch..][..patch].as_ptr();
+                            scatter_row(level, at, values, returned.as_mut_ptr(), row, patch);
+                        }
+                    }
+                }
+                if for_x {
+                    padded.fill(0.0);
+                    paste(sizes, &returned, patch, &mut padded);
+                    let length = sizes.image_length();
+                    // SAFETY: each piece has images of its own.
+                    let image = unsafe { x_shared.part(n * length, length) };
+                    sizes.unpad_add(&padded, image);
+                    // The border was 0 for the next image's padding; it must be again.
+                    padded.fill(0.0);
+                }
+            }
+        });
+        let total = add_up(&sums, filters * patch);
+        let rows = || total.chunks_exact(patch);
+        [
+            for_x.then_some(x_gradient),
+            for_weight.then(|| rows().flat_map(|row| &row[..taps]).copied().collect()),
+            for_bias.then(|| rows().map(|row| row[taps]).collect()),
+        ]
+    }
+}
+
+/// Hands `[pixels][lanes]` on as `[filters][pixels]`: place and value.
+#[inline(always)]
+fn turn(
+    pooled: &[f32],
+    pixels: usize,
+    lanes: usize,
+    filters: usize,
+    mut write: impl FnMut(usize, f32),
+) {
+    assert!(pooled.len() >= pixels * lanes && filters <= lanes);
+    // In strips of pixels, so that what is read stays in the cache for all filters.
+    const STRIP: usize = 64;
+    for from in (0..pixels).step_by(STRIP) {
+        for o in 0..filters {
+            for pixel in from..pixels.min(from + STRIP) {
+                // SAFETY: asserted above.
+                write(o * pixels + pixel, unsafe { *pooled.get_unchecked(pixel * lanes + o) });
+            }
+        }
+    }
+}
+
+/// The places that one map's gradient goes to, and how much of it.
+struct List {
+    places: Vec<u32>,
+    values: Vec<f32>,
+    length: usize,
+}
+
+impl List {
+    fn new(pixels: usize) -> Self {
+        Self { places: vec![0; pixels], values: vec![0.0; pixels], length: 0 }
+    }
+
+    /// Fills the list with what is not 0. Where there is an `out`, the gradient counts where it is
+    /// above 0.
+    fn collect(
+        &mut self,
+        grad: &[f32],
+        out: Option<&[f32]>,
+        winners: &[u8],
+        lanes: usize,
+        corners: &[usize],
+        places: &[usize],
+    ) {
+        let mut length = 0;
+        for (pixel, (&g, &corner)) in grad.iter().zip(corners).enumerate() {
+            let value = match out {
+                Some(out) if out[pixel] <= 0.0 => 0.0,
+                _ => g,
+            };
+            let place = corner + places[usize::from(winners[pixel * lanes])];
+            // Written always and kept only if it counts: cheaper than a branch guessed wrongly.
+            self.places[length] = place as u32;
+            self.values[length] = value;
+            length += usize::from(value != 0.0);
+        }
+        self.length = length;
+    }
+
+    fn get(&self) -> (&[u32], &[f32]) {
+        (&self.places[..self.length], &self.values[..self.length])
+    }
+}
+
+/// Cuts a padded image into patches: for each place the pixels under its taps, then a 1.
+fn cut(sizes: &Convolution, padded: &[f32], patch: usize, patches: &mut [f32]) {
+    let (kh, kw) = sizes.window.kernel;
+    let (stride_y, stride_x) = sizes.window.stride;
+    let (height, width) = (sizes.padded_height(), sizes.padded_width());
+    for (place, to) in patches.chunks_exact_mut(patch).enumerate() {
+        let (y, x) = (place / sizes.out_width * stride_y, place % sizes.out_width * stride_x);
+        for row in 0..sizes.channels * kh {
+            let from = ((row / kh) * height + y + row % kh) * width + x;
+            copy_short(&padded[from..from + kw], &mut to[row * kw..(row + 1) * kw]);
+        }
+        to[sizes.taps()] = 1.0;
+    }
+}
+
+/// Copies a few values without a call.
+#[inline(always)]
+fn copy_short(from: &[f32], to: &mut [f32]) {
+    match (from, &mut *to) {
+        ([a, b, c], [x, y, z]) => (*x, *y, *z) = (*a, *b, *c),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Adds patches back into a padded image: the gradient of [`cut`].
+fn paste(sizes: &Convolution, patches: &[f32], patch: usize, padded: &mut [f32]) {
+    let (kh, kw) = sizes.window.kernel;
+    let (stride_y, stride_x) = sizes.window.stride;
+    let (height, width) = (sizes.padded_height(), sizes.padded_width());
+    for (place, from) in patches.chunks_exact(patch).enumerate() {
+        let (y, x) = (place / sizes.out_width * stride_y, place % sizes.out_width * stride_x);
+        for row in 0..sizes.channels * kh {
+            let at = ((row / kh) * height + y + row % kh) * width + x;
+            for (to, value) in padded[at..at + kw].iter_mut().zip(&from[row * kw..]) {
+                *to += value;
+            }
+        }
+    }
+}
+
+impl CustomOp3 for ConvPool {
+    fn name(&self) -> &'static str {
+        "conv2d_max_pool2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (out, winners) = self.forward(
+            Level::best(),
+            slice(x, x_layout)?,
+            slice(weight, weight_layout)?,
+            slice(bias, bias_layout)?,
+        );
+        // An op is applied once, so nothing is there yet.
+        let _ = self.winners.set(winners);
+        let shape = (self.sizes.images, self.sizes.filters, self.out_height, self.out_width);
+        Ok((CpuStorage::F32(out), shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let asked = [x.track_op(), weight.track_op(), bias.track_op()];
+        let Some(winners) = self.winners.get() else { bail!("backward before forward") };
+        let [gx, gw, gb] = with_values(x, |x| {
+            with_values(weight, |weight| {
+                with_values(out, |out| {
+                    with_values(grad, |grad| {
+                        let level = Level::best();
+                        Ok(self.backward(level, [x, weight, out, grad], winners, asked))
+                    })
+                })
+            })
+        })?;
+        let tensor = |values: Option<Vec<f32>>, like: &Tensor| {
+            values.map(|v| Tensor::from_vec(v, like.shape(), like.device())).transpose()
+        };
+        Ok((tensor(gx, x)?, tensor(gw, weight)?, tensor(gb, bias)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{assert_close, check_gradients, flat, values, variable};
+    use super::super::conv::tests::reference as convolve;
+    use super::*;
+
+    fn op(
+        input: [usize; 4],
+        weight: [usize; 4],
+        options: ConvOptions,
+        pool: (usize, usize),
+    ) -> ConvPool {
+        let ConvOptions { stride, padding, relu } = options;
+        let sizes =
+            Convolution::new(&input, &weight, &[weight[0]], stride, padding).expect("it fits");
+        let tiles = Window { kernel: pool, stride: pool, padding: (0, 0) };
+        let (out_height, out_width) =
+            tiles.places(sizes.out_height, sizes.out_width).expect("it fits");
+        let winners = OnceLock::new();
+        ConvPool { sizes, relu, pool, out_height, out_width, tracked: true, winners }
+    }
+
+    fn reference(op: &ConvPool, v: &[Vec<f64>]) -> Vec<f64> {
+        let maps = convolve(&op.sizes, &v[0], &v[1], &v[2], op.relu);
+        let mut out = Vec::new();
+        for map in maps.chunks_exact(op.sizes.out_pixels()) {
+            for y in 0..op.out_height {
+                for x in 0..op.out_width {
+                    let window = (0..op.pool.0 * op.pool.1).map(|i| {
+                        let (dy, dx) = (i / op.pool.1, i % op.pool.1);
+                        map[(y * op.pool.0 + dy) * op.sizes.out_width + x * op.pool.1 + dx]
+                    });
+                    out.push(window.fold(f64::NEG_INFINITY, f64::max));
+                }
+            }
+        }
+        out
+    }
+
+    type Case = ([usize; 4], [usize; 4], (usize, usize), (usize, usize), (usize, usize));
+    const CASES: [Case; 6] = [
+        ([2, 1, 8, 8], [5, 1, 3, 3], (1, 1), (0, 0), (2, 2)),
+        ([2, 1, 9, 7], [33, 1, 3, 3], (1, 1), (0, 0), (2, 2)),
+        ([3, 2, 7, 9], [3, 2, 2, 3], (1, 2), (1, 1), (3, 2)),
+        ([1, 3, 5, 5], [2, 3, 5, 5], (1, 1), (2, 2), (1, 5)),
+        ([1, 1, 1, 1], [1, 1, 1, 1], (1, 1), (0, 0), (1, 1)),
+        ([1, 8, 6, 6], [17, 8, 3, 3], (1, 1), (0, 0), (2, 2)),
+    ];
+
+    #[test]
+    fn values_and_gradients_agree_with_the_definition() {
+        for (input, weight, stride, padding, pool) in CASES {
+            for relu in [true, false] {
+                let options = ConvOptions { stride, padding, relu };
+                let op = op(input, weight, options, pool);
+                let inputs = [variable(&input, 1), variable(&weight, 2), variable(&[weight[0]], 3)];
+                check_gradients(
+                    &inputs,
+                    |t| conv2d_max_pool2d(&t[0], &t[1], Some(&t[2]), options, pool),
+                    |v| reference(&op, v),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_agrees() {
+        for (input, weight, stride, padding, pool) in CASES {
+            let op = op(input, weight, ConvOptions { stride, padding, relu: true }, pool);
+            let x = values(input.iter().product(), 1);
+            let w = values(weight.iter().product(), 2);
+            let b = values(weight[0], 3);
+            let wide = [&x, &w, &b].map(|v| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+            let expected = reference(&op, &wide);
+            let mut first: Option<[Vec<f32>; 3]> = None;
+            for level in Level::available() {
+                let (out, winners) = op.forward(level, &x, &w, &b);
+                assert_close(&out, &expected, 2e-5);
+                let grad = values(out.len(), 4);
+                let gradients = op.backward(level, [&x, &w, &out, &grad], &winners, [true; 3]);
+                let gradients = gradients.map(|g| g.expect("asked for"));
+                let Some(first) = &first else {
+                    first = Some(gradients);
+                    continue;
+                };
+                for (gradient, expected) in gradients.iter().zip(first) {
+                    let expected: Vec<f64> = expected.iter().map(|&v| f64::from(v)).collect();
+                    assert_close(gradient, &expected, 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_as_the_two_ops_even_with_ties() {
+        // All weights 0: every place of a window ties, and the first wins in both.
+        let x = variable(&[2, 1, 6, 6], 1);
+        let weight = candle_core::Var::zeros((3, 1, 3, 3), candle_core::DType::F32, x.device())
+            .expect("zeros");
+        let bias = candle_core::Var::ones(3, candle_core::DType::F32, x.device()).expect("ones");
+        let options = ConvOptions { relu: true, ..ConvOptions::default() };
+        let fused = conv2d_max_pool2d(&x, &weight, Some(&bias), options, (2, 2)).expect("it runs");
+        let two = conv2d(&x, &weight, Some(&bias), options)
+            .and_then(|maps| max_pool2d(&maps, Window::tiles(2)))
+            .expect("it runs");
+        assert_eq!(flat(&fused), flat(&two));
+        let gradient = |out: &Tensor| {
+            let gradients = out.sum_all().and_then(|s| s.backward()).expect("gradients");
+            gradients.get(&weight).expect("a gradient").flatten_all().expect("values")
+        };
+        let fused: Vec<f32> = gradient(&fused).to_vec1().expect("values");
+        assert_close(&fused, &flat(&gradient(&two)), 1e-5);
+    }
+}

@@ -1,0 +1,426 @@
+//! Vectors of `f32` behind one small trait, so that each kernel is written once and compiled for
+//! AVX-512, for AVX2 with FMA, and for any machine at all.
+//!
+//! A kernel is a generic `#[inline(always)]` function over [`Lanes`]. The `dispatch!` macro wraps it
+//! in one function per instruction set and picks among them by a [`Level`]. The instruction sets
+//! round differently (lanes are summed in another order, and only some fuse multiply and add), so
+//! results agree within tolerance between machines and are bit-identical on one.
+
+use std::sync::OnceLock;
+
+/// The instruction sets that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Whatever the compiler makes of plain Rust.
+    Portable,
+    /// 8 lanes, fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 16 lanes, masks, 32 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The best that this machine has: asked once.
+    pub(crate) fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| *Self::available().last().unwrap_or(&Self::Portable))
+    }
+
+    /// All that this machine has, the best last.
+    pub(crate) fn available() -> Vec<Self> {
+        #[allow(unused_mut)]
+        let mut levels = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                levels.push(Self::Avx2);
+                if is_x86_feature_detected!("avx512f") {
+                    levels.push(Self::Avx512);
+                }
+            }
+        }
+        levels
+    }
+}
+
+/// A vector of `f32`.
+///
+/// # Safety
+/// All methods need the instruction set of the implementing type. Loads and stores need the memory
+/// they touch to be valid; they need no alignment.
+pub(crate) trait Lanes: Copy {
+    /// How many lanes there are.
+    const LANES: usize;
+    /// How many rows a matrix kernel's tile may have for its accumulators to stay in registers.
+    const TILE_ROWS: usize;
+    /// How many columns a tile of dot products may have, for 4 rows.
+    const DOT_COLUMNS: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// Loads the first `count` lanes; the others are 0. `count` may be more than there are lanes.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Stores the first `count` lanes.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    /// `self * factor + term`.
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// In each lane `yes` where `self > other`, else `no`.
+    unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self;
+    /// Stores the lanes, whole numbers below 256, as bytes.
+    unsafe fn store_bytes(self, to: *mut u8);
+    /// The sums of four vectors.
+    unsafe fn sum4(vectors: [Self; 4]) -> [f32; 4];
+}
+
+/// Four lanes of plain Rust.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain([f32; 4]);
+
+macro_rules! lanewise {
+    ($a:expr, $b:expr, $f:expr) => {{
+        let (a, b) = ($a.0, $b.0);
+        Plain([$f(a[0], b[0]), $f(a[1], b[1]), $f(a[2], b[2]), $f(a[3], b[3])])
+    }};
+}
+
+impl Lanes for Plain {
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 4;
+    const DOT_COLUMNS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 4])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for four values at `from`.
+        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for four values at `to`.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` values at `from`.
+            *lane = unsafe { *from.add(i) };
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        for (i, lane) in self.0.iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` values at `to`.
+            unsafe { *to.add(i) = *lane }
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        lanewise!(self, other, |a: f32, b: f32| a + b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        lanewise!(self, other, |a: f32, b: f32| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        lanewise!(self, other, |a: f32, b: f32| a / b)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        let a = self.0;
+        Self([a[0].sqrt(), a[1].sqrt(), a[2].sqrt(), a[3].sqrt()])
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        lanewise!(self, other, |a: f32, b: f32| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        // Not `f32::mul_add`: without the instruction it is a call into the maths library.
+        unsafe { self.mul(factor).add(term) }
+    }
+    #[inline(always)]
+    unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+        let mut lanes = no.0;
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            if self.0[i] > other.0[i] {
+                *lane = yes.0[i];
+            }
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        for (i, lane) in self.0.iter().enumerate() {
+            // SAFETY: the caller vouches for four bytes at `to`.
+            unsafe { *to.add(i) = *lane as u8 }
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum4(vectors: [Self; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            let v = vector.0;
+            *sum = (v[0] + v[1]) + (v[2] + v[3]);
+        }
+        sums
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Lanes;
+
+    /// Eight lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    /// Sixteen lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    /// Windows into this give a mask whose first lanes are set.
+    static MASK: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    /// The sums of four vectors of 8.
+    #[inline(always)]
+    unsafe fn sum4_of_8(v: [__m256; 4]) -> [f32; 4] {
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let ab = _mm256_hadd_ps(v[0], v[1]);
+            let cd = _mm256_hadd_ps(v[2], v[3]);
+            let abcd = _mm256_hadd_ps(ab, cd);
+            let sums = _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps::<1>(abcd));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    // SAFETY of the bodies below: by the trait's contract the caller has the instruction set, and
+    // vouches for the memory.
+    impl Lanes for Avx2 {
+        const LANES: usize = 8;
+        const TILE_ROWS: usize = 4;
+        const DOT_COLUMNS: usize = 2;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self(_mm256_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm256_set1_ps(value)) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe {
+                let mask = _mm256_loadu_si256(MASK.as_ptr().add(8 - count.min(8)).cast());
+                Self(_mm256_maskload_ps(from, mask))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe {
+                let mask = _mm256_loadu_si256(MASK.as_ptr().add(8 - count.min(8)).cast());
+                _mm256_maskstore_ps(to, mask, self.0);
+            }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm256_div_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Self(_mm256_sqrt_ps(self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0)) }
+        }
+        #[inline(always)]
+        unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let mask = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
+                Self(_mm256_blendv_ps(no.0, yes.0, mask))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe {
+                let whole = _mm256_cvttps_epi32(self.0);
+                let low = _mm256_castsi256_si128(whole);
+                let words = _mm_packs_epi32(low, _mm256_extracti128_si256::<1>(whole));
+                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
+            }
+        }
+        #[inline(always)]
+        unsafe fn sum4(v: [Self; 4]) -> [f32; 4] {
+            unsafe { sum4_of_8([v[0].0, v[1].0, v[2].0, v[3].0]) }
+        }
+    }
+
+    /// The mask of the first `count` of 16 lanes.
+    #[inline(always)]
+    fn mask16(count: usize) -> __mmask16 {
+        ((1_u32 << count.min(16)) - 1) as __mmask16
+    }
+
+    impl Lanes for Avx512 {
+        const LANES: usize = 16;
+        const TILE_ROWS: usize = 8;
+        const DOT_COLUMNS: usize = 4;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self(_mm512_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm512_set1_ps(value)) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe { Self(_mm512_maskz_loadu_ps(mask16(count), from)) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, mask16(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm512_div_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Self(_mm512_sqrt_ps(self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+            unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, term.0)) }
+        }
+        #[inline(always)]
+        unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let mask = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0);
+                Self(_mm512_mask_blend_ps(mask, no.0, yes.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe {
+                let whole = _mm512_cvttps_epi32(self.0);
+                _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(whole));
+            }
+        }
+        #[inline(always)]
+        unsafe fn sum4(v: [Self; 4]) -> [f32; 4] {
+            unsafe {
+                let fold = |v: __m512| {
+                    let high = _mm512_castpd_ps(_mm512_castsi512_pd(_mm512_castps_si512(v)));
+                    let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(high, high);
+                    _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_castps512_ps256(high))
+                };
+                sum4_of_8([fold(v[0].0), fold(v[1].0), fold(v[2].0), fold(v[3].0)])
+            }
+        }
+    }
+}
+
+/// Makes a function that runs a generic kernel at a [`Level`]:
+/// `dispatch!(pub(crate) unsafe fn add(a: *const f32, n: usize) = add_lanes);`
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $kernel:ident) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name(level: $crate::ops::simd::Level, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            unsafe fn avx512($($arg: $type),*) {
+                // SAFETY: what the caller of the whole vouches for.
+                unsafe { $kernel::<$crate::ops::simd::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $type),*) {
+                // SAFETY: as above.
+                unsafe { $kernel::<$crate::ops::simd::Avx2>($($arg),*) }
+            }
+            // SAFETY: as above; and a `Level` is only had from `Level::available`.
+            unsafe {
+                match level {
+                    $crate::ops::simd::Level::Portable =>
+                        $kernel::<$crate::ops::simd::Plain>($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::ops::simd::Level::Avx2 => avx2($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::ops::simd::Level::Avx512 => avx512($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use dispatch;
