@@ -1,9 +1,26 @@
 //! Checks and resolves a pipeline into a [`Plan`], and gives each stage its fingerprint.
+//!
+//! [`check`] is the way from a file's text to a plan or to all that is wrong with it. It knows
+//! kinds only through the registry that it is given; the one thing it knows of a particular kind
+//! is that the `run` of a `command` may hold references which only a running attempt can
+//! replace. It neither writes nor asks the clock; a kind's own check may read the headers of
+//! files that the pipeline names.
 
 mod canonical;
+pub mod check;
 pub mod fingerprint;
+mod graph;
+mod link;
+mod pipeline_schema;
+mod place;
 pub mod plan;
+mod schema;
 
+pub use check::{Machine, Request, check};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
+pub use pipeline_schema::pipeline_schema;
 pub use plan::{Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, StageIndex};
-pub use wick_pipeline::template;
+pub use wick_pipeline::{
+    Diagnostic, Override, Severity, Style, params::OverrideError, render, summary, template,
+    to_json,
+};

@@ -1,0 +1,321 @@
+//! From the text of a pipeline to a [`Plan`], or to all that is wrong with it.
+//!
+//! Each step looks only at what the steps before it found sound, so that one mistake is
+//! reported once: a stage whose configuration is wrong has no ports, and nothing is said of the
+//! edges that reach them; a stage whose inputs are wrong is not checked against them, and what
+//! it makes is known by its type alone.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use wick_core::{KindName, PortName, StageName};
+use wick_pipeline::units::format_memory;
+use wick_pipeline::{Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, Stage};
+use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
+
+use crate::link::{self, Link};
+use crate::place;
+use crate::plan::{Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, StageIndex};
+use crate::{config_path, schema};
+
+/// The most that one machine gives to its stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in bytes, if that is known.
+    pub memory: Option<u64>,
+    /// GPUs.
+    pub gpus: u32,
+}
+
+impl Machine {
+    /// A machine that every stage fits in: to check a file for another machine.
+    pub const UNLIMITED: Machine = Machine { cpus: u32::MAX, memory: None, gpus: u32::MAX };
+}
+
+/// What to check, and against what.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The text of the pipeline file.
+    pub source: &'a [u8],
+    /// The pipeline file, absolute. Relative paths are meant from its folder.
+    pub file: &'a Path,
+    /// Values for params; of two for the same param the later counts.
+    pub overrides: &'a [Override],
+    /// The kinds that stages can use.
+    pub registry: &'a Registry,
+    /// The values of environment variables.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What stages have to fit in.
+    pub machine: Machine,
+}
+
+/// Checks a pipeline and resolves it. There is a plan exactly if none of the diagnostics, which
+/// are sorted by position, is an error.
+pub fn check(request: &Request<'_>) -> (Option<Plan>, Vec<Diagnostic>) {
+    let mut diagnostics = Diagnostics::new();
+    let given = Given { overrides: request.overrides, environment: request.environment };
+    let plan = wick_pipeline::parse(request.source, given, &mut diagnostics)
+        .and_then(|pipeline| Checker::new(request, pipeline, &mut diagnostics).plan());
+    let diagnostics = diagnostics.into_sorted();
+    let sound = diagnostics.iter().all(|found| found.severity != Severity::Error);
+    (plan.filter(|_| sound), diagnostics)
+}
+
+/// A stage and what is known of it so far.
+pub(crate) struct Draft<'a> {
+    pub stage: Stage,
+    pub kind: Option<&'a dyn Kind>,
+    /// The configuration, if it fits the kind.
+    pub config: Option<Value>,
+    /// The ports, if the configuration tells them.
+    pub ports: Option<Ports>,
+    /// The edges that could be joined, in the file's order.
+    pub links: Vec<Link>,
+    /// Whether every edge could be joined and every input has one.
+    pub linked: bool,
+    /// What its kind found, if it could look.
+    pub checked: Option<Checked>,
+}
+
+struct Checker<'a, 'd> {
+    request: &'a Request<'a>,
+    base: &'a Path,
+    diagnostics: &'d mut Diagnostics,
+    pipeline: Pipeline,
+    drafts: Vec<Draft<'a>>,
+}
+
+impl<'a, 'd> Checker<'a, 'd> {
+    fn new(
+        request: &'a Request<'a>,
+        mut pipeline: Pipeline,
+        diagnostics: &'d mut Diagnostics,
+    ) -> Self {
+        let drafts = std::mem::take(&mut pipeline.stages)
+            .into_iter()
+            .map(|stage| Draft {
+                stage,
+                kind: None,
+                config: None,
+                ports: None,
+                links: Vec::new(),
+                linked: false,
+                checked: None,
+            })
+            .collect();
+        let base = request.file.parent().unwrap_or(Path::new(""));
+        Self { request, base, diagnostics, pipeline, drafts }
+    }
+
+    fn plan(mut self) -> Option<Plan> {
+        self.read_configurations();
+        for draft in &self.drafts {
+            fits_machine(&draft.stage, self.request.machine, self.diagnostics);
+        }
+        let order = link::link(&mut self.drafts, self.diagnostics);
+        for &stage in &order {
+            self.check_stage(stage);
+        }
+        if self.diagnostics.errors() > 0 {
+            return None;
+        }
+        self.build(&order)
+    }
+
+    /// Finds each stage's kind, and asks it for the stage's ports.
+    fn read_configurations(&mut self) {
+        let mut schemas: HashMap<&'static str, Value> = HashMap::new();
+        for draft in &mut self.drafts {
+            let Some(uses) = &draft.stage.uses else { continue };
+            let Some(kind) = self.request.registry.get(&uses.value) else {
+                let names = self.request.registry.names();
+                let help = self
+                    .diagnostics
+                    .suggest(&uses.value, names)
+                    .unwrap_or_else(|| "`wick kinds` lists the kinds".to_owned());
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        "unknown-kind",
+                        uses.span,
+                        format!("there is no kind `{}`", uses.value),
+                    )
+                    .help(help),
+                );
+                continue;
+            };
+            draft.kind = Some(kind);
+            let schema = schemas.entry(kind.name()).or_insert_with(|| kind.schema().to_value());
+            let key_span = draft.stage.with_key.unwrap_or(draft.stage.name.span);
+            let errors_before = self.diagnostics.errors();
+            schema::check(schema, &draft.stage.with, "with", key_span, self.diagnostics);
+            if self.diagnostics.errors() > errors_before {
+                continue;
+            }
+            // None if a reference in it could not be resolved: reported already.
+            let Some(config) = draft.stage.with.to_json() else { continue };
+            match kind.ports(&config) {
+                Ok(ports) => {
+                    draft.ports = Some(ports);
+                    draft.config = Some(config);
+                }
+                Err(issues) => {
+                    for issue in issues {
+                        self.diagnostics.push(place::diagnostic(&draft.stage, issue));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the kind look at what arrives at the stage.
+    fn check_stage(&mut self, place: usize) {
+        let draft = &self.drafts[place];
+        let (Some(kind), Some(config), true) = (draft.kind, &draft.config, draft.linked) else {
+            return;
+        };
+        let mut inputs: IndexMap<PortName, PortFacts> = IndexMap::new();
+        for link in &draft.links {
+            let facts = self.drafts[link.from]
+                .checked
+                .as_ref()
+                .and_then(|checked| checked.outputs.get(&link.output))
+                .filter(|facts| facts.port_type == link.port_type)
+                .cloned()
+                .unwrap_or(PortFacts::unknown(link.port_type));
+            inputs.insert(link.port.clone(), facts);
+        }
+        let mut checked = kind.check(config, &Known { base: self.base, inputs: &inputs });
+        let issues = std::mem::take(&mut checked.issues);
+        if issues.is_empty() {
+            self.drafts[place].checked = Some(checked);
+            return;
+        }
+        for issue in issues.into_vec() {
+            self.diagnostics.push(place::diagnostic(&self.drafts[place].stage, issue));
+        }
+    }
+
+    /// The plan, once nothing is wrong.
+    fn build(self, order: &[usize]) -> Option<Plan> {
+        let mut index_of = vec![StageIndex(0); self.drafts.len()];
+        for (index, place) in order.iter().enumerate() {
+            index_of[*place] = StageIndex(index as u32);
+        }
+        let mut drafts: Vec<Option<Draft<'_>>> = self.drafts.into_iter().map(Some).collect();
+        let names: HashMap<String, usize> = drafts
+            .iter()
+            .enumerate()
+            .filter_map(|(place, draft)| Some((draft.as_ref()?.stage.name.value.clone(), place)))
+            .collect();
+        let mut stages = Vec::with_capacity(order.len());
+        for place in order {
+            let draft = drafts[*place].take()?;
+            stages.push(planned(draft, &names, &index_of)?);
+        }
+        let params = self.pipeline.params;
+        Some(Plan {
+            pipeline: self.pipeline.name.value,
+            experiment: self.pipeline.experiment,
+            description: self.pipeline.description,
+            file: self.request.file.to_owned(),
+            base: self.base.to_owned(),
+            overridden: params
+                .iter()
+                .filter(|param| param.overridden)
+                .map(|param| param.name.clone())
+                .collect(),
+            params: params
+                .into_iter()
+                .map(|param| (param.name, param.value.unwrap_or(Value::Null)))
+                .collect(),
+            stages,
+        })
+    }
+}
+
+/// Whether the machine could ever run the stage.
+fn fits_machine(stage: &Stage, machine: Machine, diagnostics: &mut Diagnostics) {
+    let wanted = stage.resources;
+    let at = stage.resources_at.unwrap_or(stage.name.span);
+    let mut refuse = |message: String, help: &str| {
+        diagnostics.push(Diagnostic::error("too-large", at, message).help(help));
+    };
+    let name = &stage.name.value;
+    if wanted.cpus > machine.cpus {
+        refuse(
+            format!("stage `{name}` asks for {} cpus, and there are {}", wanted.cpus, machine.cpus),
+            "ask for less, or run it on a larger machine",
+        );
+    }
+    if wanted.gpus > machine.gpus {
+        refuse(
+            format!("stage `{name}` asks for {} gpus, and there are {}", wanted.gpus, machine.gpus),
+            "ask for less, or run it on a machine that has them",
+        );
+    }
+    if let (Some(wanted), Some(there)) = (wanted.memory, machine.memory)
+        && wanted > there
+    {
+        refuse(
+            format!(
+                "stage `{name}` asks for {} of memory, and there are {}",
+                format_memory(wanted),
+                format_memory(there)
+            ),
+            "ask for less, or run it on a larger machine",
+        );
+    }
+}
+
+/// `None` only where something was wrong, and was reported.
+fn planned(
+    draft: Draft<'_>,
+    names: &HashMap<String, usize>,
+    index_of: &[StageIndex],
+) -> Option<PlannedStage> {
+    let Draft { stage, kind, config, ports, links, checked, .. } = draft;
+    let (kind, checked) = (kind?, checked?);
+    Some(PlannedStage {
+        name: StageName::new(&stage.name.value).ok()?,
+        description: stage.description,
+        kind: KindName::new(kind.name()).ok()?,
+        revision: kind.revision(),
+        config: config?,
+        inputs: links
+            .into_iter()
+            .map(|link| PlannedInput {
+                port: link.port,
+                from: index_of[link.from],
+                output: link.output,
+                port_type: link.port_type,
+            })
+            .collect(),
+        outputs: ports?
+            .outputs
+            .into_iter()
+            .map(|output| PlannedOutput { port: output.name, port_type: output.port_type })
+            .collect(),
+        after: stage
+            .after
+            .iter()
+            .filter_map(|name| names.get(&name.value))
+            .map(|place| index_of[*place])
+            .collect(),
+        retry: Retry { attempts: stage.retry.attempts, backoff: stage.retry.backoff },
+        timeout: stage.timeout,
+        resources: Resources {
+            cpus: stage.resources.cpus,
+            memory: stage.resources.memory,
+            gpus: stage.resources.gpus,
+        },
+        cache: stage.cache,
+        sources: checked.sources,
+        source_fields: checked.source_fields.iter().map(|path| config_path(path)).collect(),
+        environment: checked.environment,
+        metrics: checked.metrics,
+    })
+}

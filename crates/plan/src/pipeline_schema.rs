@@ -1,0 +1,249 @@
+//! The JSON schema of pipeline files, for editors.
+
+use serde_json::{Map, Value, json};
+use wick_stage::{Kind, Registry};
+
+/// The JSON schema of a pipeline file with the kinds of `registry`. Written by `wick schema`.
+///
+/// Every place where a value is not a text also takes a reference, `${…}`, which is one.
+pub fn pipeline_schema(registry: &Registry) -> Value {
+    let mut definitions = Map::new();
+    definitions.insert("reference".into(), reference());
+    definitions.insert("retry".into(), retry());
+    definitions.insert("resources".into(), resources());
+    definitions.insert("duration".into(), duration());
+    definitions.insert("stage".into(), stage(registry));
+    for kind in registry.iter() {
+        definitions.insert(definition(kind), with_schema(kind));
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Candlewick pipeline",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["pipeline", "stages"],
+        "properties": {
+            "pipeline": {
+                "description": "The pipeline's name.",
+                "$ref": "#/$defs/name",
+            },
+            "experiment": {
+                "description": "The group that its runs belong to; by default the pipeline's name.",
+                "$ref": "#/$defs/name",
+            },
+            "description": {"description": "What the pipeline is for.", "type": "string"},
+            "params": {
+                "description": "Values to refer to as `${params.NAME}`, with their defaults. \
+                    Override them with `-p NAME=VALUE` or `--params FILE`.",
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/name"},
+            },
+            "defaults": {
+                "description": "For every stage; each can say otherwise.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": common_settings(),
+            },
+            "stages": {
+                "description": "The stages by name.",
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {"$ref": "#/$defs/stage"},
+            },
+        },
+        "$defs": with_name(definitions),
+    })
+}
+
+fn with_name(mut definitions: Map<String, Value>) -> Value {
+    definitions.insert(
+        "name".into(),
+        json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]{0,127}$"}),
+    );
+    Value::Object(definitions)
+}
+
+fn definition(kind: &dyn Kind) -> String {
+    format!("with-{}", kind.name())
+}
+
+fn stage(registry: &Registry) -> Value {
+    let names: Vec<Value> = registry
+        .iter()
+        .map(|kind| json!({"const": kind.name(), "description": kind.documentation().summary}))
+        .collect();
+    let by_kind: Vec<Value> = registry
+        .iter()
+        .map(|kind| {
+            json!({
+                "if": {"properties": {"uses": {"const": kind.name()}}, "required": ["uses"]},
+                "then": {
+                    "properties": {"with": {"$ref": format!("#/$defs/{}", definition(kind))}},
+                },
+            })
+        })
+        .collect();
+    let mut properties = json!({
+        "uses": {"description": "What the stage does: its kind.", "oneOf": names},
+        "inputs": {
+            "description": "What the stage reads: `port: stage` or `port: stage.output`.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+        "with": {"description": "The configuration of the stage's kind.", "type": "object"},
+        "after": {
+            "description": "Stages that come before this one without giving it data.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
+        "description": {"description": "What the stage is for.", "type": "string"},
+    });
+    if let (Value::Object(properties), Value::Object(common)) = (&mut properties, common_settings())
+    {
+        properties.extend(common);
+    }
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["uses"],
+        "properties": properties,
+        "allOf": by_kind,
+    })
+}
+
+fn common_settings() -> Value {
+    json!({
+        "retry": {"$ref": "#/$defs/retry"},
+        "timeout": {
+            "description": "How long one attempt may take: `30s`, `1h30m`.",
+            "anyOf": [{"$ref": "#/$defs/duration"}, {"type": "null"}],
+        },
+        "resources": {"$ref": "#/$defs/resources"},
+        "cache": {
+            "description": "Whether outputs recorded for equal inputs and configuration may be \
+                reused.",
+            "anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/reference"}],
+        },
+    })
+}
+
+fn reference() -> Value {
+    json!({
+        "description": "A reference to a param or an environment variable.",
+        "type": "string",
+        "pattern": r"^\$\{.+\}$",
+    })
+}
+
+fn duration() -> Value {
+    json!({
+        "type": "string",
+        "pattern": r"^(\s*([0-9.]+(ms|s|m|h|d))+\s*|.*\$\{.+\}.*)$",
+    })
+}
+
+fn retry() -> Value {
+    json!({
+        "description": "How often and how a stage that failed is tried again.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "attempts": {
+                "description": "Attempts in all.",
+                "anyOf": [
+                    {"type": "integer", "minimum": 1, "maximum": 100},
+                    {"$ref": "#/$defs/reference"},
+                ],
+            },
+            "backoff": {
+                "description": "The wait before the second attempt; it doubles with each \
+                    further one.",
+                "$ref": "#/$defs/duration",
+            },
+        },
+    })
+}
+
+fn resources() -> Value {
+    let whole = |description: &str, minimum: u32, maximum: u32| {
+        json!({
+            "description": description,
+            "anyOf": [
+                {"type": "integer", "minimum": minimum, "maximum": maximum},
+                {"$ref": "#/$defs/reference"},
+            ],
+        })
+    };
+    json!({
+        "description": "What an attempt occupies.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "cpus": whole("Processors.", 1, 4096),
+            "gpus": whole("GPUs.", 0, 64),
+            "memory": {
+                "description": "Memory: `512MB`, `2GiB`.",
+                "type": ["string", "null"],
+            },
+        },
+    })
+}
+
+/// The schema of a kind's `with`, made part of the whole: its own definitions are found from
+/// where it stands, and its values may be references.
+fn with_schema(kind: &dyn Kind) -> Value {
+    let mut schema = kind.schema().to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("$schema");
+        object.remove("title");
+    }
+    let prefix = format!("#/$defs/{}", definition(kind));
+    adapt(&mut schema, &prefix);
+    schema
+}
+
+/// Keywords whose value is a mapping from names to schemas.
+const SCHEMAS_BY_NAME: [&str; 3] = ["properties", "$defs", "patternProperties"];
+/// Keywords whose value is a schema or a list of them.
+const SCHEMAS: [&str; 8] =
+    ["items", "prefixItems", "additionalProperties", "oneOf", "anyOf", "allOf", "not", "contains"];
+
+fn adapt(schema: &mut Value, prefix: &str) {
+    let Value::Object(object) = schema else { return };
+    if let Some(Value::String(target)) = object.get_mut("$ref")
+        && let Some(rest) = target.strip_prefix('#')
+    {
+        *target = format!("{prefix}{rest}");
+    }
+    for key in SCHEMAS_BY_NAME {
+        if let Some(Value::Object(named)) = object.get_mut(key) {
+            named.values_mut().for_each(|inner| adapt(inner, prefix));
+        }
+    }
+    for key in SCHEMAS {
+        match object.get_mut(key) {
+            Some(Value::Array(list)) => list.iter_mut().for_each(|inner| adapt(inner, prefix)),
+            Some(inner) => adapt(inner, prefix),
+            None => {}
+        }
+    }
+    if takes_reference(object) {
+        let description = object.remove("description");
+        let default = object.remove("default");
+        let inner = Value::Object(std::mem::take(object));
+        object.extend(description.map(|text| ("description".to_owned(), text)));
+        object.extend(default.map(|value| ("default".to_owned(), value)));
+        object.insert("anyOf".to_owned(), json!([inner, {"$ref": "#/$defs/reference"}]));
+    }
+}
+
+/// Whether the schema is of a number or a boolean, in whose place a reference may stand.
+fn takes_reference(schema: &Map<String, Value>) -> bool {
+    let scalar = |name: &Value| matches!(name.as_str(), Some("integer" | "number" | "boolean"));
+    match schema.get("type") {
+        Some(Value::Array(names)) => names.iter().any(scalar),
+        Some(name) => scalar(name),
+        None => false,
+    }
+}
