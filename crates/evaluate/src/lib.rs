@@ -6,7 +6,9 @@
 pub mod gate;
 pub mod metric;
 pub mod metrics;
+pub mod outcomes;
 
 pub use gate::{Gate, ParseGateError};
 pub use metric::{CALIBRATION_BINS, ClassOutcomes, Metric, MetricOptions, Outcomes};
 pub use metrics::{Average, ConfusionMatrix};
+pub use outcomes::outcomes;

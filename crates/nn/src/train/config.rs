@@ -156,17 +156,22 @@ pub enum OptimizerSpec {
 
 impl Default for OptimizerSpec {
     fn default() -> Self {
+        Self::adam(adam_rate())
+    }
+}
+
+impl OptimizerSpec {
+    /// Adam with this learning rate, and its usual values for the rest.
+    pub fn adam(learning_rate: f64) -> Self {
         OptimizerSpec::Adam(Adam {
-            learning_rate: adam_rate(),
+            learning_rate,
             beta1: beta1(),
             beta2: beta2(),
             epsilon: epsilon(),
             weight_decay: 0.0,
         })
     }
-}
 
-impl OptimizerSpec {
     /// The learning rate before any schedule.
     pub const fn learning_rate(&self) -> f64 {
         match self {
