@@ -177,7 +177,7 @@ pub struct Output {
 }
 
 /// Where reused outputs came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StageOrigin {
     /// The run.
     pub run: RunId,

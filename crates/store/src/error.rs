@@ -52,6 +52,9 @@ pub enum StoreError {
         /// The attempt that was refused.
         attempt: u32,
     },
+    /// What was told does not fit what is recorded: a defect of the caller.
+    #[error("the store refused what does not fit its records: {0}")]
+    Refused(String),
     /// A row does not read as what it should be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),

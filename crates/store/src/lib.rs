@@ -3,18 +3,42 @@
 //! One trait, [`Store`], in plain types; sqlx and SQL stay behind it. Rows of a run are made
 //! only from [`wick_core::Event`]s, by [`Store::append`].
 
+mod changes;
+mod directory;
 pub mod error;
+mod liveness;
+mod location;
 pub mod records;
+mod rows;
+pub mod sqlite;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timestamp};
 
 pub use error::{StoreError, StoreResult};
+pub use liveness::{process_start, this_engine, this_host};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
     MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, RunQuery, RunRecord, RunSummary,
     Series, SourceStamp, StageRecord,
 };
+
+/// Opens the store at `location`: a path or `sqlite://path` for SQLite, which is made if it is
+/// not there.
+///
+/// # Errors
+/// If there can be no store, if it was made by a newer `wick`, or if it cannot be used.
+pub async fn open(location: &str) -> StoreResult<Arc<dyn Store>> {
+    match location::parse(location)? {
+        location::Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(&path).await?)),
+        location::Location::Postgres(url) => Err(StoreError::Location {
+            location: location::without_password(&url),
+            reason: "Postgres is not supported yet".to_owned(),
+        }),
+    }
+}
 
 /// The database of runs, attempts, metrics, artifacts and models.
 ///
@@ -38,7 +62,8 @@ pub trait Store: Send + Sync {
 
     /// Takes up an existing run that no living engine drives: its `running` attempts become
     /// `lost`, stages that did not succeed become `queued` again. Fails with
-    /// [`StoreError::Leased`] while another engine's lease is alive.
+    /// [`StoreError::Leased`] while another engine is alive, and with [`StoreError::Refused`]
+    /// if the run succeeded: there is nothing left to do in it.
     async fn take_run(&self, run: &RunId, engine: &EngineId, now: Timestamp) -> StoreResult<Lease>;
 
     /// Prolongs a lease. Fails with [`StoreError::LeaseLost`] if another engine took the run.
@@ -48,13 +73,19 @@ pub trait Store: Send + Sync {
     /// appended, and the rows of the run, its stages, attempts, metrics, artifacts and models
     /// follow from them. An [`AttemptFinished`](wick_core::EventBody::AttemptFinished) whose
     /// token is not the running attempt's is refused with [`StoreError::StaleToken`].
+    ///
+    /// Stages move as [`AttemptState`](wick_core::AttemptState) says; besides, a
+    /// [`RetryScheduled`](wick_core::EventBody::RetryScheduled) puts a failed stage back to
+    /// `queued`. Events that do not fit are refused with [`StoreError::Refused`]. A
+    /// [`RunFinished`](wick_core::EventBody::RunFinished) gives the lease back.
     async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()>;
 
-    /// Marks every run whose lease has run out as `interrupted`, and returns them. Called when
-    /// a command starts.
+    /// Marks every run whose engine is dead as `interrupted` and its running attempts as `lost`,
+    /// and returns these runs. An engine is dead when its lease has run out, or when it was a
+    /// process of this machine that is no more. Called when a command starts.
     async fn interrupt_dead_runs(&self, now: Timestamp) -> StoreResult<Vec<RunId>>;
 
-    /// Asks the engine that drives `run` to cancel it.
+    /// Asks the engine that drives `run` to cancel it. Nothing happens if none does.
     async fn request_cancel(&self, run: &RunId, now: Timestamp) -> StoreResult<()>;
 
     /// Whether someone asked for `run` to be cancelled.
@@ -95,10 +126,14 @@ pub trait Store: Send + Sync {
     /// The attempts of a run, by stage in the plan's order, then by number.
     async fn attempts(&self, run: &RunId) -> StoreResult<Vec<AttemptRecord>>;
 
-    /// The latest value of every metric of a run; of a cached stage, those of its origin.
+    /// The latest value of every metric of a run; of a cached stage, those of its origin, of any
+    /// other, those of its last attempt. The latest point is the one with the highest step, and
+    /// among equals the one that came last.
     async fn latest_metrics(&self, run: &RunId) -> StoreResult<Vec<MetricSummary>>;
 
-    /// The whole series of a run's metrics: of those called `key` (`stage.key` or `key`), or of all.
+    /// The whole series of a run's metrics, of the same attempts as
+    /// [`latest_metrics`](Self::latest_metrics): of those called `key` (`stage.key` or `key`), or
+    /// of all.
     async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>>;
 
     /// What went into the fingerprints of a run's stages, in the plan's order; stages whose
@@ -129,4 +164,8 @@ pub trait Store: Send + Sync {
 
     /// Applies an effect on behalf of a person rather than a stage.
     async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()>;
+
+    /// Closes the store: the last thing to ask of it. Nothing is lost without, but the next
+    /// opening may have to tidy up first.
+    async fn close(&self);
 }

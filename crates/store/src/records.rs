@@ -116,6 +116,19 @@ pub struct RunSummary {
 /// How many metrics a [`RunSummary`] carries at most.
 pub const MAX_SUMMARY_METRICS: usize = 32;
 
+/// How many runs a prefix of an id brings at most.
+pub(crate) const MAX_FOUND_RUNS: i64 = 20;
+
+/// The first text after all that start with `prefix`; `None` if no run id starts so.
+pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
+    let fits = prefix.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    if prefix.is_empty() || !fits {
+        return None;
+    }
+    // `{` follows `z`, the last character of an id.
+    Some(format!("{prefix}{{"))
+}
+
 /// Which runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunQuery {

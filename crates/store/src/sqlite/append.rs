@@ -1,0 +1,560 @@
+//! Appending events: the path that every stage of every run takes, so it is kept short.
+//!
+//! A batch is folded into rows first ([`crate::changes`]). Then one text of ten statements
+//! writes all of them, each statement over one JSON array; an empty array costs next to
+//! nothing. Points of metrics are bound one by one instead: SQLite does not read every number
+//! in a text back to the same bits.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use wick_core::{
+    AttemptState, Effect, Event, Failure, Fingerprint, MetricKey, MetricPoint, Output, StageName,
+    StageOrigin,
+};
+
+use super::runs::{array, token};
+use super::{Outcome, SqliteStore, run_all};
+use crate::changes::{
+    AttemptEnd, BegunAttempt, Changes, EndedAttempt, SeriesChange, Source, StageChange, fold,
+    refuse,
+};
+use crate::directory::Directory;
+use crate::error::{StoreError, StoreResult};
+use crate::records::Lease;
+
+const LEASE_HOLDS: &str = "SELECT 1 FROM leases WHERE run_id = $1 AND token = $2";
+
+/// `$1` is the run, `$2` the lease's token; the rest are JSON arrays of rows. `->` and `->>`
+/// take a column of a row by its place.
+const APPEND: &str = "
+    SELECT 1 FROM leases WHERE run_id = $1 AND token = $2;
+
+    INSERT INTO events (run_id, time, body)
+        SELECT $1, value ->> 0, value -> 1 FROM json_each($3);
+
+    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
+                          finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
+        SELECT $1, value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4,
+               value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
+               value ->> 11, value ->> 12
+        FROM json_each($4);
+
+    UPDATE attempts
+        SET state = new.value ->> 3, finished = new.value ->> 4, wall_micros = new.value ->> 5,
+            cpu_micros = new.value ->> 6, max_rss_bytes = new.value ->> 7,
+            failure = new.value ->> 8, effects = new.value ->> 9
+        FROM json_each($5) AS new
+        WHERE attempts.run_id = $1 AND attempts.position = new.value ->> 0
+          AND attempts.attempt = new.value ->> 1 AND attempts.token = new.value ->> 2
+          AND attempts.state = 'running';
+
+    INSERT INTO fingerprints (fingerprint, run_id, position, attempt)
+        SELECT a.fingerprint, a.run_id, a.position, a.attempt
+        FROM json_each($6) AS new CROSS JOIN attempts a
+            ON a.run_id = $1 AND a.position = new.value ->> 0 AND a.attempt = new.value ->> 1
+        WHERE true
+        ON CONFLICT (fingerprint) DO UPDATE
+            SET run_id = excluded.run_id, position = excluded.position, attempt = excluded.attempt;
+
+    UPDATE attempts SET pid = new.value ->> 2
+        FROM json_each($7) AS new
+        WHERE attempts.run_id = $1 AND attempts.position = new.value ->> 0
+          AND attempts.attempt = new.value ->> 1;
+
+    UPDATE stages
+        SET state = new.value ->> 2,
+            fingerprint = coalesce(unhex(new.value ->> 3), fingerprint),
+            attempts = coalesce(new.value ->> 4, attempts),
+            source_run_id = coalesce(new.value ->> 5, source_run_id),
+            source_position = coalesce(new.value ->> 6, source_position),
+            source_attempt = coalesce(new.value ->> 7, source_attempt),
+            because = new.value ->> 8,
+            started = coalesce(started, new.value ->> 9),
+            finished = new.value ->> 10,
+            failure = CASE new.value ->> 11 WHEN 1 THEN new.value ->> 12 ELSE failure END
+        FROM json_each($8) AS new
+        WHERE stages.run_id = $1 AND stages.position = new.value ->> 0
+          AND CASE stages.state WHEN 'lost' THEN 'failed' ELSE stages.state END
+              = new.value ->> 1;
+
+    INSERT OR REPLACE INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
+        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
+               value ->> 5
+        FROM json_each($9);
+
+    INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
+        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+               unhex(value ->> 5), value ->> 6, value -> 7
+        FROM json_each($10);
+
+    INSERT OR REPLACE INTO stage_parts (run_id, position, parts)
+        SELECT $1, value ->> 0, value -> 1 FROM json_each($11)";
+
+/// Which of the statements in [`APPEND`] ends attempts, and which moves stages.
+const ENDS_ATTEMPTS: usize = 3;
+const MOVES_STAGES: usize = 6;
+
+/// The columns of a new attempt, in the order in which [`APPEND`] reads them.
+type BegunColumns<'a> = (
+    u32,
+    u32,
+    i64,
+    Fingerprint,
+    Option<u32>,
+    i64,
+    &'static str,
+    Option<i64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<&'a Failure>,
+    Option<&'a [Effect]>,
+);
+
+/// The columns of a stage's change.
+type StageColumns<'a> = (
+    u32,
+    &'static str,
+    &'static str,
+    Option<Fingerprint>,
+    Option<u32>,
+    Option<i64>,
+    Option<u32>,
+    Option<u32>,
+    Option<&'a StageName>,
+    Option<i64>,
+    Option<i64>,
+    u8,
+    Option<&'a Failure>,
+);
+
+/// What [`APPEND`] binds from `$3` on.
+struct Texts([String; 9]);
+
+impl Texts {
+    fn of(
+        directory: &Directory,
+        changes: &Changes<'_>,
+        origins: &HashMap<&StageOrigin, (i64, u32)>,
+    ) -> StoreResult<Self> {
+        let events: Vec<_> =
+            changes.events.iter().map(|event| (event.time.0, &event.body)).collect();
+        let begun: Vec<_> = changes.begun.iter().map(begun_columns).collect();
+        let ended: Vec<_> = changes.ended.iter().map(ended_columns).collect();
+        let stages: Vec<_> = changes
+            .stages
+            .iter()
+            .map(|change| stage_columns(directory.run, change, origins))
+            .collect();
+        let inputs: Vec<_> = changes
+            .inputs
+            .iter()
+            .flat_map(|(place, inputs)| {
+                inputs.iter().enumerate().map(move |(number, input)| {
+                    (place, &input.port, &input.stage, &input.output, input.digest, number)
+                })
+            })
+            .collect();
+        let outputs: Vec<_> = changes
+            .outputs
+            .iter()
+            .flat_map(|(place, attempt, outputs)| {
+                outputs.iter().enumerate().map(move |(number, output)| {
+                    let Output { port, port_type, digest, bytes, meta } = output;
+                    (place, attempt, number, port, port_type, digest, bytes, meta)
+                })
+            })
+            .collect();
+        Ok(Self([
+            array(&events)?,
+            array(&begun)?,
+            array(&ended)?,
+            array(&changes.succeeded)?,
+            array(&changes.spawned)?,
+            array(&stages)?,
+            array(&inputs)?,
+            array(&outputs)?,
+            array(&changes.parts)?,
+        ]))
+    }
+}
+
+fn begun_columns<'a>(row: &BegunAttempt<'a>) -> BegunColumns<'a> {
+    let end = row.end.as_ref();
+    (
+        row.place,
+        row.attempt,
+        token(row.token),
+        row.fingerprint,
+        row.pid,
+        row.started.0,
+        end.map_or(AttemptState::Running, |end| end.state).as_str(),
+        end.map(|end| end.finished.0),
+        end.map(|end| end.usage.wall_micros),
+        end.map(|end| end.usage.cpu_micros),
+        end.map(|end| end.usage.max_rss_bytes),
+        end.and_then(|end| end.failure),
+        end.map(|end| end.effects).filter(|effects| !effects.is_empty()),
+    )
+}
+
+fn ended_columns<'a>(row: &'a EndedAttempt<'_>) -> impl Serialize + use<'a> {
+    let AttemptEnd { state, finished, usage, failure, effects } = &row.end;
+    (
+        row.place,
+        row.attempt,
+        token(row.token),
+        state.as_str(),
+        finished.0,
+        usage.wall_micros,
+        usage.cpu_micros,
+        usage.max_rss_bytes,
+        failure,
+        Some(effects).filter(|effects| !effects.is_empty()),
+    )
+}
+
+fn stage_columns<'a>(
+    run: i64,
+    change: &StageChange<'a>,
+    origins: &HashMap<&StageOrigin, (i64, u32)>,
+) -> StageColumns<'a> {
+    let source = match change.source {
+        None => None,
+        Some(Source::Own(attempt)) => Some((run, change.place, attempt)),
+        Some(Source::Origin(origin)) => {
+            origins.get(origin).map(|(run, place)| (*run, *place, origin.attempt))
+        }
+    };
+    (
+        change.place,
+        change.expected.as_str(),
+        change.state.as_str(),
+        change.fingerprint,
+        change.attempts,
+        source.map(|source| source.0),
+        source.map(|source| source.1),
+        source.map(|source| source.2),
+        change.because,
+        change.started.map(|time| time.0),
+        change.finished.map(|time| time.0),
+        u8::from(change.failure.is_some()),
+        change.failure.flatten(),
+    )
+}
+
+impl SqliteStore {
+    pub(super) async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let directory = self.directory(&lease.run).await?;
+        let changes = fold(&directory, events)?;
+        let origins = self.origins(&changes).await?;
+        let texts = Texts::of(&directory, &changes, &origins)?;
+        let mut new_keys = Vec::new();
+        self.write(async |connection| {
+            self.write_rows(connection, lease, &directory, &changes, texts).await?;
+            self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;
+            for (stage, time, effect) in &changes.effects {
+                let by = Some((directory.run, stage.as_str()));
+                self.write_effect(connection, effect, by, *time).await?;
+            }
+            if let Some((state, time)) = changes.finished {
+                sqlx::query(
+                    "UPDATE runs SET state = $2, finished = $3 WHERE id = $1;
+                     DELETE FROM leases WHERE run_id = $1",
+                )
+                .bind(directory.run)
+                .bind(state.as_str())
+                .bind(time.0)
+                .execute(connection)
+                .await
+                .map_err(|error| self.refused(error))?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.keep_keys(new_keys);
+        Ok(())
+    }
+
+    /// Where the attempts lie whose outputs are reused.
+    async fn origins<'a>(
+        &self,
+        changes: &Changes<'a>,
+    ) -> StoreResult<HashMap<&'a StageOrigin, (i64, u32)>> {
+        let mut found = HashMap::new();
+        for change in &changes.stages {
+            let Some(Source::Origin(origin)) = change.source else { continue };
+            let directory = self.directory(&origin.run).await?;
+            let place = directory.place(&origin.stage).ok_or_else(|| {
+                let StageOrigin { run, stage, .. } = origin;
+                refuse(change.stage, &format!("run {run} has no stage {stage} to reuse"))
+            })?;
+            found.insert(origin, (directory.run, place));
+        }
+        Ok(found)
+    }
+
+    async fn write_rows(
+        &self,
+        connection: &mut SqliteConnection,
+        lease: &Lease,
+        directory: &Directory,
+        changes: &Changes<'_>,
+        texts: Texts,
+    ) -> StoreResult<()> {
+        // A batch of nothing but points only asks whether it may.
+        let only_points = changes.events.is_empty();
+        let mut query = sqlx::query(if only_points { LEASE_HOLDS } else { APPEND })
+            .bind(directory.run)
+            .bind(token(lease.engine));
+        if !only_points {
+            for text in texts.0 {
+                query = query.bind(text);
+            }
+        }
+        let mut outcome = Outcome::default();
+        let done = run_all(connection, query, &mut outcome).await;
+        if outcome.rows.is_empty() && !outcome.changed.is_empty() {
+            return Err(StoreError::LeaseLost(lease.run.clone()));
+        }
+        done.map_err(|error| self.refused(error))?;
+        if only_points {
+            return Ok(());
+        }
+        if outcome.changed.get(ENDS_ATTEMPTS) != Some(&(changes.ended.len() as u64)) {
+            return Err(self.stale(connection, directory, changes).await?);
+        }
+        if outcome.changed.get(MOVES_STAGES) != Some(&(changes.stages.len() as u64)) {
+            return Err(self.misplaced(connection, directory, changes).await?);
+        }
+        Ok(())
+    }
+
+    /// Which attempt did not end: the one whose row is not as it was to be written.
+    async fn stale(
+        &self,
+        connection: &mut SqliteConnection,
+        directory: &Directory,
+        changes: &Changes<'_>,
+    ) -> StoreResult<StoreError> {
+        for row in &changes.ended {
+            let ended: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM attempts
+                                WHERE run_id = $1 AND position = $2 AND attempt = $3
+                                  AND token = $4 AND state = $5 AND finished = $6)",
+            )
+            .bind(directory.run)
+            .bind(row.place)
+            .bind(row.attempt)
+            .bind(token(row.token))
+            .bind(row.end.state.as_str())
+            .bind(row.end.finished.0)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+            if !ended {
+                let (stage, attempt) = (row.stage.clone(), row.attempt);
+                return Ok(StoreError::StaleToken { stage, attempt });
+            }
+        }
+        Ok(StoreError::Refused("an attempt ended twice".to_owned()))
+    }
+
+    /// Which stage was not where the events expect it.
+    async fn misplaced(
+        &self,
+        connection: &mut SqliteConnection,
+        directory: &Directory,
+        changes: &Changes<'_>,
+    ) -> StoreResult<StoreError> {
+        for change in &changes.stages {
+            let (state, finished): (String, Option<i64>) = sqlx::query_as(
+                "SELECT state, finished FROM stages WHERE run_id = $1 AND position = $2",
+            )
+            .bind(directory.run)
+            .bind(change.place)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+            if state != change.state.as_str() || finished != change.finished.map(|time| time.0) {
+                let next = change.state;
+                return Ok(refuse(
+                    change.stage,
+                    &format!("it is {state}, which no {next} follows"),
+                ));
+            }
+        }
+        Ok(StoreError::Refused("a stage moved twice".to_owned()))
+    }
+
+    async fn write_points(
+        &self,
+        connection: &mut SqliteConnection,
+        run: i64,
+        series: &[SeriesChange<'_>],
+        new_keys: &mut Vec<(MetricKey, i64)>,
+    ) -> StoreResult<()> {
+        if series.is_empty() {
+            return Ok(());
+        }
+        self.find_keys(connection, series, new_keys).await?;
+        let new: HashMap<_, _> = new_keys.iter().map(|(key, id)| (key, *id)).collect();
+        let mut by_row = HashMap::with_capacity(series.len());
+        for chunk in chunks(series) {
+            let sql = format!(
+                "INSERT INTO metrics (run_id, position, attempt, key_id, points, step, time, value,
+                                      min, max)
+                     VALUES {}
+                 ON CONFLICT (run_id, position, attempt, key_id) DO UPDATE SET
+                     points = points + excluded.points,
+                     value = CASE WHEN excluded.step >= step THEN excluded.value ELSE value END,
+                     time = CASE WHEN excluded.step >= step THEN excluded.time ELSE time END,
+                     step = max(step, excluded.step),
+                     min = coalesce(min(min, excluded.min), min, excluded.min),
+                     max = coalesce(max(max, excluded.max), max, excluded.max)
+                 RETURNING id, position, attempt, key_id, points",
+                values(10, chunk.len())
+            );
+            let mut query = sqlx::query_as(AssertSqlSafe(sql));
+            for change in chunk {
+                let key = new.get(change.key).copied().or_else(|| self.key(change.key));
+                let (Some(key), Some(summary)) = (key, change.summary()) else { continue };
+                query = query
+                    .bind(run)
+                    .bind(change.place)
+                    .bind(change.attempt)
+                    .bind(key)
+                    .bind(summary.points)
+                    .bind(summary.step)
+                    .bind(summary.time)
+                    .bind(summary.value)
+                    .bind(summary.min)
+                    .bind(summary.max);
+                by_row.insert((i64::from(change.place), i64::from(change.attempt), key), change);
+            }
+            let rows: Vec<(i64, i64, i64, i64, i64)> =
+                query.fetch_all(&mut *connection).await.map_err(|error| self.refused(error))?;
+            let mut points = Vec::new();
+            for (id, position, attempt, key, count) in rows {
+                let Some(change) = by_row.get(&(position, attempt, key)) else { continue };
+                let first = count - change.points.len() as i64;
+                points.extend((first..).zip(&change.points).map(|(n, point)| (id, n, *point)));
+            }
+            self.insert_points(connection, &points).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_points(
+        &self,
+        connection: &mut SqliteConnection,
+        points: &[(i64, i64, &MetricPoint)],
+    ) -> StoreResult<()> {
+        for chunk in chunks(points) {
+            let sql = format!(
+                "INSERT INTO metric_points (metric_id, place, step, time, value) VALUES {}",
+                values(5, chunk.len())
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for (metric, place, point) in chunk {
+                query = query
+                    .bind(metric)
+                    .bind(place)
+                    .bind(point.step)
+                    .bind(point.time.0)
+                    .bind(point.value);
+            }
+            query.execute(&mut *connection).await.map_err(|error| self.refused(error))?;
+        }
+        Ok(())
+    }
+
+    /// The ids of keys that are not known yet; they are remembered once they are committed.
+    async fn find_keys(
+        &self,
+        connection: &mut SqliteConnection,
+        series: &[SeriesChange<'_>],
+        new_keys: &mut Vec<(MetricKey, i64)>,
+    ) -> StoreResult<()> {
+        let unknown: Vec<&str> = series
+            .iter()
+            .filter(|change| self.key(change.key).is_none())
+            .map(|change| &**change.key)
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(
+            "INSERT INTO metric_keys (name) SELECT value FROM json_each($1) WHERE true
+                 ON CONFLICT (name) DO NOTHING;
+             SELECT name, id FROM metric_keys WHERE name IN (SELECT value FROM json_each($1))",
+        )
+        .bind(array(&unknown)?);
+        let mut outcome = Outcome::default();
+        run_all(connection, query, &mut outcome).await.map_err(|error| self.refused(error))?;
+        for row in &outcome.rows {
+            let name: String = row.try_get(0).map_err(|error| self.refused(error))?;
+            let id = row.try_get(1).map_err(|error| self.refused(error))?;
+            new_keys.push((name.into(), id));
+        }
+        Ok(())
+    }
+
+    /// Appends events that the store itself tells of.
+    pub(super) async fn insert_events(
+        &self,
+        connection: &mut SqliteConnection,
+        run: i64,
+        events: &[&Event],
+    ) -> StoreResult<()> {
+        let rows: Vec<_> = events.iter().map(|event| (event.time.0, &event.body)).collect();
+        sqlx::query(
+            "INSERT INTO events (run_id, time, body)
+                 SELECT $1, value ->> 0, value -> 1 FROM json_each($2)",
+        )
+        .bind(run)
+        .bind(array(&rows)?)
+        .execute(connection)
+        .await
+        .map_err(|error| self.refused(error))?;
+        Ok(())
+    }
+}
+
+/// Cuts rows into pieces of a few fixed lengths, so that a few prepared statements do for all.
+fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const LENGTHS: [usize; 4] = [512, 64, 8, 1];
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let length = LENGTHS.into_iter().find(|length| *length <= rest.len())?;
+        let (chunk, after) = rest.split_at(length);
+        rest = after;
+        Some(chunk)
+    })
+}
+
+/// `(?, ?), (?, ?)`: so many rows of so many columns.
+fn values(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; rows].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_leave_nothing_out() {
+        for length in [0, 1, 7, 8, 73, 513, 2000] {
+            let rows: Vec<_> = (0..length).collect();
+            let joined: Vec<_> = chunks(&rows).flatten().copied().collect();
+            assert_eq!(joined, rows);
+        }
+        assert_eq!(values(2, 2), "(?, ?), (?, ?)");
+    }
+}

@@ -1,0 +1,162 @@
+//! Opening the file: its settings, its version, its migrations.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+
+use super::SqliteStore;
+use crate::error::{StoreError, StoreResult};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+/// What the first migration writes into the head of the file: "WICK".
+const APPLICATION_ID: i64 = 0x5749_434b;
+
+/// Writers of other processes are waited for this long: an engine writes for milliseconds, but
+/// a backup or a person with a database tool may take a while.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MAX_READERS: u32 = 4;
+
+/// The writing connection, and the readers, none of which is open yet.
+pub(super) async fn open(path: &Path) -> StoreResult<(SqliteConnection, SqlitePool)> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("temp_store", "memory")
+        .disable_statement_logging();
+    let readers = SqlitePoolOptions::new()
+        .max_connections(MAX_READERS)
+        .min_connections(0)
+        // A connection to a file does not go stale.
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_lazy_with(options.clone().pragma("query_only", "on"));
+    // Nearly always the file is there and needs nothing.
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        let mut writer = options.connect().await.map_err(|error| unusable(path, error))?;
+        if needs(&mut writer, path).await? == Needs::Nothing {
+            return Ok((writer, readers));
+        }
+        writer.close().await.map_err(|error| unusable(path, error))?;
+    }
+    Ok((prepare(path, &options).await?, readers))
+}
+
+/// Makes the file or brings it up to date, one process at a time.
+async fn prepare(path: &Path, options: &SqliteConnectOptions) -> StoreResult<SqliteConnection> {
+    // SQLite does not wait for a lock while it changes the journal mode, and sqlx takes none
+    // for its migrations: so a file beside the store is locked.
+    let _lock = lock_beside(path).await?;
+    let mut writer = options
+        .clone()
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .connect()
+        .await
+        .map_err(|error| unusable(path, error))?;
+    if needs(&mut writer, path).await? == Needs::Nothing {
+        // Another process was quicker.
+        return Ok(writer);
+    }
+    MIGRATIONS.run(&mut writer).await.map_err(|error| StoreError::Database {
+        location: path.display().to_string(),
+        source: Box::new(error),
+    })?;
+    // What the next opening looks at, so that it need not ask the migrator.
+    let stamp = format!("PRAGMA user_version = {}", newest());
+    sqlx::raw_sql(AssertSqlSafe(stamp))
+        .execute(&mut writer)
+        .await
+        .map_err(|error| unusable(path, error))?;
+    Ok(writer)
+}
+
+fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+#[derive(PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Migrations,
+}
+
+async fn needs(connection: &mut SqliteConnection, path: &Path) -> StoreResult<Needs> {
+    let row = sqlx::query(
+        "SELECT (SELECT user_version FROM pragma_user_version),
+                (SELECT application_id FROM pragma_application_id),
+                EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+                                                      AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|error| unusable(path, error))?;
+    let read = |place: usize| row.try_get::<i64, _>(place).map_err(|error| unusable(path, error));
+    let (version, application, in_use) = (read(0)?, read(1)?, read(2)? != 0);
+    if in_use && application != APPLICATION_ID {
+        return Err(StoreError::Location {
+            location: path.display().to_string(),
+            reason: "the file is a database of another program".to_owned(),
+        });
+    }
+    if version > newest() {
+        return Err(StoreError::Newer {
+            location: path.display().to_string(),
+            found: version,
+            known: newest(),
+        });
+    }
+    Ok(if version == newest() { Needs::Nothing } else { Needs::Migrations })
+}
+
+/// Locks the file `<store>.lock`; the lock ends when the file is dropped.
+async fn lock_beside(path: &Path) -> StoreResult<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let (folder, lock) = (path.parent().map(Path::to_owned), PathBuf::from(name));
+    let locked = tokio::task::spawn_blocking(move || {
+        if let Some(folder) = folder {
+            fs::create_dir_all(folder)?;
+        }
+        let file = File::create(lock)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    });
+    let locked = locked.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    locked.map_err(|error| unusable(path, sqlx::Error::Io(error)))
+}
+
+/// The file cannot be used as a store.
+fn unusable(path: &Path, error: sqlx::Error) -> StoreError {
+    let location = path.display().to_string();
+    // SQLITE_NOTADB
+    if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("26") {
+        let reason = "the file is not a SQLite database".to_owned();
+        return StoreError::Location { location, reason };
+    }
+    StoreError::Database { location, source: Box::new(error) }
+}
+
+impl SqliteStore {
+    /// Closes all connections. The last one to close moves the log into the file, so that the
+    /// next opening finds nothing to do.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // Everything is committed; what cannot be tidied up now is at the next opening.
+            let _ = writer.close().await;
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The store in a SQLite file.
+//!
+//! One connection writes, a few read; in WAL mode they do not wait for each other. Every
+//! connection of sqlx has a thread of its own, and each statement is a round trip to it, so what
+//! belongs together is sent as one text of several statements, and many rows as one JSON array.
+
+mod append;
+mod connect;
+mod history;
+mod models;
+mod runs;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Either, Executor, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, MutexGuard};
+use wick_core::{Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, Timestamp};
+
+use crate::Store;
+use crate::directory::{Directories, Directory};
+use crate::error::{StoreError, StoreResult};
+use crate::liveness::this_host;
+use crate::records::*;
+
+/// Takes the write lock at once. A transaction that reads first and writes later would fail,
+/// however long it waits, when another one wrote in between.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// A store in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    location: String,
+    host: String,
+    /// `None` once the store is closed.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+    directories: Directories,
+    /// The ids of metric keys, which never change.
+    keys: std::sync::Mutex<HashMap<MetricKey, i64>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file `path`, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// If the file is not a store, was made by a newer `wick`, or cannot be used.
+    pub async fn open(path: &Path) -> StoreResult<Self> {
+        let (writer, readers) = connect::open(path).await?;
+        Ok(Self {
+            location: path.display().to_string(),
+            host: this_host(),
+            writer: Mutex::new(Some(writer)),
+            readers,
+            directories: Directories::default(),
+            keys: std::sync::Mutex::default(),
+        })
+    }
+
+    async fn writer(&self) -> StoreResult<Writer<'_>> {
+        let guard = self.writer.lock().await;
+        if guard.is_none() {
+            return Err(self.refused(sqlx::Error::PoolClosed));
+        }
+        Ok(Writer(guard))
+    }
+
+    /// The database refused; nothing was written.
+    fn refused(&self, error: sqlx::Error) -> StoreError {
+        StoreError::Database { location: self.location.clone(), source: Box::new(error) }
+    }
+
+    /// The commit of a transaction failed.
+    fn uncommitted(&self, error: sqlx::Error) -> StoreError {
+        // SQLITE_BUSY and SQLITE_CONSTRAINT leave the transaction as it was before the commit;
+        // after anything else it may be on the disk or not.
+        let code = error.as_database_error().and_then(|error| error.code());
+        let code = code.and_then(|code| code.parse::<i32>().ok());
+        if matches!(code.map(|code| code & 0xff), Some(5 | 19)) {
+            return self.refused(error);
+        }
+        StoreError::Unknown { location: self.location.clone(), source: Box::new(error) }
+    }
+
+    /// The stages of `run`.
+    async fn directory(&self, run: &RunId) -> StoreResult<Arc<Directory>> {
+        if let Some(directory) = self.directories.get(run) {
+            return Ok(directory);
+        }
+        self.find_directory(run).await?.ok_or_else(|| StoreError::NoRun(run.clone()))
+    }
+
+    fn key(&self, key: &MetricKey) -> Option<i64> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    fn keep_keys(&self, keys: impl IntoIterator<Item = (MetricKey, i64)>) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+}
+
+/// The writing connection, held by one method at a time.
+struct Writer<'a>(MutexGuard<'a, Option<SqliteConnection>>);
+
+impl Writer<'_> {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.0.as_mut().expect("checked when it was locked, and closing takes the lock")
+    }
+}
+
+/// What a text of several statements did, as far as it came.
+#[derive(Default)]
+struct Outcome {
+    /// How many rows each statement changed. Of one that only reads it says nothing.
+    changed: Vec<u64>,
+    /// The rows that came back, of all statements together.
+    rows: Vec<SqliteRow>,
+}
+
+/// Runs a text of one or several statements, in one round trip.
+async fn run_all(
+    connection: &mut SqliteConnection,
+    query: Query<'_, Sqlite, SqliteArguments>,
+    outcome: &mut Outcome,
+) -> Result<(), sqlx::Error> {
+    let mut stream = connection.fetch_many(query);
+    // To the end in any case: what is not read is not executed.
+    while let Some(step) = stream.try_next().await? {
+        match step {
+            Either::Left(done) => outcome.changed.push(done.rows_affected()),
+            Either::Right(row) => outcome.rows.push(row),
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    async fn create_run(
+        &self,
+        run: &NewRun,
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> StoreResult<Lease> {
+        self.create_run(run, engine, now).await
+    }
+
+    async fn take_run(&self, run: &RunId, engine: &EngineId, now: Timestamp) -> StoreResult<Lease> {
+        self.take_run(run, engine, now).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {
+        self.renew_lease(lease, now).await
+    }
+
+    async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+        self.append(lease, events).await
+    }
+
+    async fn interrupt_dead_runs(&self, now: Timestamp) -> StoreResult<Vec<RunId>> {
+        self.interrupt_dead_runs(now).await
+    }
+
+    async fn request_cancel(&self, run: &RunId, now: Timestamp) -> StoreResult<()> {
+        self.request_cancel(run, now).await
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> StoreResult<bool> {
+        self.cancel_requested(run).await
+    }
+
+    async fn find_cached(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> StoreResult<Vec<Option<CachedOutputs>>> {
+        self.find_cached(fingerprints).await
+    }
+
+    async fn source_stamps(&self, paths: &[String]) -> StoreResult<Vec<Option<SourceStamp>>> {
+        self.source_stamps(paths).await
+    }
+
+    async fn keep_source_stamps(&self, stamps: &[SourceStamp]) -> StoreResult<()> {
+        self.keep_source_stamps(stamps).await
+    }
+
+    async fn find_runs(&self, text: &str) -> StoreResult<Vec<RunId>> {
+        self.find_runs(text).await
+    }
+
+    async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
+        self.runs(query).await
+    }
+
+    async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {
+        self.run(run).await
+    }
+
+    async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>> {
+        self.params(run).await
+    }
+
+    async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>> {
+        self.stages(run).await
+    }
+
+    async fn attempts(&self, run: &RunId) -> StoreResult<Vec<AttemptRecord>> {
+        self.attempts(run).await
+    }
+
+    async fn latest_metrics(&self, run: &RunId) -> StoreResult<Vec<MetricSummary>> {
+        self.latest_metrics(run).await
+    }
+
+    async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>> {
+        self.series(run, key).await
+    }
+
+    async fn stage_parts(&self, run: &RunId) -> StoreResult<Vec<(StageName, serde_json::Value)>> {
+        self.stage_parts(run).await
+    }
+
+    async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>> {
+        self.artifacts(run).await
+    }
+
+    async fn inputs(&self, run: &RunId) -> StoreResult<Vec<InputRecord>> {
+        self.inputs(run).await
+    }
+
+    async fn events(&self, run: &RunId, after: Option<i64>) -> StoreResult<Vec<EventRecord>> {
+        self.events(run, after).await
+    }
+
+    async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
+        self.models().await
+    }
+
+    async fn model_version(
+        &self,
+        name: &ModelName,
+        reference: Option<&str>,
+    ) -> StoreResult<Option<ModelVersion>> {
+        self.model_version(name, reference).await
+    }
+
+    async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()> {
+        self.apply_effect(effect, now).await
+    }
+
+    async fn close(&self) {
+        self.close().await;
+    }
+}

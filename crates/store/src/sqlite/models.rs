@@ -1,0 +1,152 @@
+//! Registered models, their versions and aliases.
+
+use sqlx::SqliteConnection;
+use wick_core::{Effect, ModelName, Timestamp};
+
+use super::SqliteStore;
+use super::runs::array;
+use crate::error::{StoreError, StoreResult};
+use crate::records::{ModelRecord, ModelVersion};
+use crate::rows::{VersionRow, text};
+
+const VERSIONS: &str = "
+    SELECT m.name AS model, v.version, v.digest, r.public_id AS run, v.stage, v.created, v.tags,
+           (SELECT json_group_array(alias ORDER BY alias) FROM model_aliases a
+            WHERE a.model_id = v.model_id AND a.version = v.version) AS aliases
+    FROM model_versions v JOIN models m ON m.id = v.model_id LEFT JOIN runs r ON r.id = v.run_id
+    WHERE $1 IS NULL OR m.name = $1
+    ORDER BY m.name, v.version";
+
+const VERSION: &str = "
+    SELECT m.name AS model, v.version, v.digest, r.public_id AS run, v.stage, v.created, v.tags,
+           (SELECT json_group_array(alias ORDER BY alias) FROM model_aliases a
+            WHERE a.model_id = v.model_id AND a.version = v.version) AS aliases
+    FROM model_versions v JOIN models m ON m.id = v.model_id LEFT JOIN runs r ON r.id = v.run_id
+    WHERE m.name = $1
+      AND v.version = CASE
+          WHEN $2 IS NOT NULL THEN $2
+          WHEN $3 IS NOT NULL THEN
+              (SELECT version FROM model_aliases a WHERE a.model_id = m.id AND a.alias = $3)
+          ELSE (SELECT max(version) FROM model_versions n WHERE n.model_id = m.id)
+      END";
+
+impl SqliteStore {
+    /// Applies an effect, by a stage of a run or by a person.
+    pub(super) async fn write_effect(
+        &self,
+        connection: &mut SqliteConnection,
+        effect: &Effect,
+        by: Option<(i64, &str)>,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        match effect {
+            Effect::RegisterModel { name, digest, description, tags } => {
+                sqlx::query(
+                    "INSERT INTO models (name, description, created) VALUES ($1, $3, $4)
+                         ON CONFLICT (name) DO NOTHING;
+                     UPDATE models SET description = $3
+                         WHERE name = $1 AND $3 IS NOT NULL AND NOT EXISTS
+                             (SELECT 1 FROM model_versions v
+                              WHERE v.model_id = models.id AND v.digest = $2);
+                     INSERT INTO model_versions (model_id, version, digest, run_id, stage, created,
+                                                 tags)
+                         SELECT m.id,
+                                1 + coalesce((SELECT max(version) FROM model_versions v
+                                              WHERE v.model_id = m.id), 0),
+                                $2, $5, $6, $4, $7
+                         FROM models m WHERE m.name = $1
+                         ON CONFLICT (model_id, digest) DO NOTHING",
+                )
+                .bind(name.as_str())
+                .bind(digest.as_bytes().to_vec())
+                .bind(description)
+                .bind(now.0)
+                .bind(by.map(|by| by.0))
+                .bind(by.map(|by| by.1))
+                .bind(array(tags)?)
+                .execute(connection)
+                .await
+                .map_err(|error| self.refused(error))?;
+            }
+            Effect::SetAlias { name, alias, digest } => {
+                check_alias(alias)?;
+                let set = sqlx::query(
+                    "INSERT INTO model_aliases (model_id, alias, version, changed)
+                         SELECT v.model_id, $2, v.version, $4
+                         FROM model_versions v JOIN models m ON m.id = v.model_id
+                         WHERE m.name = $1 AND v.digest = $3
+                         ON CONFLICT (model_id, alias) DO UPDATE SET
+                             changed = CASE WHEN version = excluded.version
+                                       THEN changed ELSE excluded.changed END,
+                             version = excluded.version",
+                )
+                .bind(name.as_str())
+                .bind(alias)
+                .bind(digest.as_bytes().to_vec())
+                .bind(now.0)
+                .execute(connection)
+                .await
+                .map_err(|error| self.refused(error))?;
+                if set.rows_affected() == 0 {
+                    return Err(StoreError::Refused(format!(
+                        "model {name} has no version with artifact {}; register it first",
+                        digest.short()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()> {
+        self.write(async |connection| self.write_effect(connection, effect, None, now).await).await
+    }
+
+    pub(super) async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
+        let models: Vec<(String, Option<String>)> =
+            sqlx::query_as("SELECT name, description FROM models ORDER BY name")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(|error| self.refused(error))?;
+        let rows: Vec<VersionRow> = sqlx::query_as(VERSIONS)
+            .bind(None::<&str>)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let versions = rows.into_iter().map(VersionRow::record).collect::<StoreResult<Vec<_>>>()?;
+        let mut versions = versions.into_iter().peekable();
+        models
+            .into_iter()
+            .map(|(name, description)| {
+                let name: ModelName = text("a model", &name)?;
+                let mut own = Vec::new();
+                while let Some(version) = versions.next_if(|version| version.name == name) {
+                    own.push(version);
+                }
+                Ok(ModelRecord { name, description, versions: own })
+            })
+            .collect()
+    }
+
+    pub(super) async fn model_version(
+        &self,
+        name: &ModelName,
+        reference: Option<&str>,
+    ) -> StoreResult<Option<ModelVersion>> {
+        let number = reference.and_then(|reference| reference.parse::<u32>().ok());
+        let row: Option<VersionRow> = sqlx::query_as(VERSION)
+            .bind(name.as_str())
+            .bind(number)
+            .bind(reference)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        row.map(VersionRow::record).transpose()
+    }
+}
+
+/// An alias that looks like a number could not be told from a version.
+fn check_alias(alias: &str) -> StoreResult<()> {
+    wick_core::id::check_name(alias)
+        .map_err(|error| StoreError::Refused(format!("`{alias}` cannot be an alias: {error}")))
+}
