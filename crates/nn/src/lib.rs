@@ -8,6 +8,7 @@ pub mod error;
 pub mod features;
 pub mod model;
 pub mod ops;
+pub mod optimizer;
 pub mod packed;
 pub mod spec;
 pub mod train;
