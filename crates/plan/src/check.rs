@@ -158,7 +158,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             // None if a reference in it could not be resolved: reported already.
             let Some(config) = draft.stage.with.to_json() else { continue };
             match kind.ports(&config) {
-                Ok(ports) => {
+                Ok(mut ports) => {
+                    ports.connect(draft.stage.inputs.iter().map(|edge| edge.port.value.as_str()));
                     draft.ports = Some(ports);
                     draft.config = Some(config);
                 }

@@ -114,6 +114,9 @@ pub struct Ports {
     pub any_input: Option<AnyInput>,
     /// Outputs.
     pub outputs: Vec<OutputPort>,
+    /// Whether each input with a name of the user's choice also is an output of that name, of
+    /// the first type that [`Ports::any_input`] takes.
+    pub output_for_each_input: bool,
 }
 
 impl Ports {
@@ -151,6 +154,27 @@ impl Ports {
     pub fn any_input(mut self, types: impl Into<Vec<PortType>>, at_least: usize) -> Self {
         self.any_input = Some(AnyInput { types: types.into(), at_least });
         self
+    }
+
+    /// Lets every input that the user names be an output too. The outputs are there once
+    /// [`Ports::connect`] has been told the inputs.
+    #[must_use]
+    pub fn output_for_each_input(mut self) -> Self {
+        self.output_for_each_input = true;
+        self
+    }
+
+    /// Tells which inputs are connected: adds the outputs that follow from their names.
+    pub fn connect<'a>(&mut self, inputs: impl IntoIterator<Item = &'a str>) {
+        let port_type = self.any_input.as_ref().and_then(|any| any.types.first().copied());
+        let (true, Some(port_type)) = (self.output_for_each_input, port_type) else { return };
+        for input in inputs {
+            let taken = self.inputs.iter().any(|port| port.name == input)
+                || self.outputs.iter().any(|port| port.name == input);
+            if let (false, Ok(name)) = (taken, PortName::new(input)) {
+                self.outputs.push(OutputPort { name, port_type, primary: false });
+            }
+        }
     }
 
     /// Adds an output.
