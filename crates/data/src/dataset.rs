@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use polars::polars_utils::pl_path::PlRefPath;
 use polars::prelude::{
-    CsvReadOptions, DataFrame, IntoLazy, IpcCompression, IpcReader, IpcWriter, LazyFrame,
-    ParquetCompression, ParquetWriter, ScanArgsParquet, SerReader, SerWriter, len,
+    DataFrame, IntoLazy, IpcCompression, IpcReader, IpcWriter, LazyFrame, ParquetCompression,
+    ParquetWriter, ScanArgsParquet, SerReader, SerWriter, len,
 };
 use serde::{Deserialize, Serialize};
 use wick_stage::{Column, DatasetFacts, layout};
 
 use crate::columns::{columns_of, columns_of_frame, is_block, with_shapes};
 use crate::error::{DataError, DataResult};
+use crate::read::csv::{self, CsvOptions};
 use crate::transform::Transform;
 
 /// The version of `dataset.json`.
@@ -83,14 +84,8 @@ impl Dataset {
                 LazyFrame::scan_parquet(scan_path(&table)?, arguments)
                     .map_err(|error| DataError::reading(&table, error))?
             }
-            // Only a program outside writes a dataset as CSV: the whole file is looked at for
-            // the types, which such a hand-over is small enough for.
-            _ => CsvReadOptions::default()
-                .with_infer_schema_length(None)
-                .try_into_reader_with_file_path(Some(table.clone()))
-                .and_then(SerReader::finish)
-                .map(|frame| mapped.insert(frame).clone().lazy())
-                .map_err(|error| DataError::reading(&table, error))?,
+            // Only a program outside writes a dataset as CSV.
+            _ => mapped.insert(csv::read(&table, &CsvOptions::default())?).clone().lazy(),
         };
         let info = match read_info(folder)? {
             Some(info) => info,

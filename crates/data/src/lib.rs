@@ -8,16 +8,16 @@ pub mod columns;
 pub mod dataset;
 mod dates;
 pub mod error;
+pub mod read;
 mod rows;
-mod table;
 pub mod transform;
 pub mod values;
 
 pub use dataset::{Dataset, DatasetInfo};
 pub use error::{DataError, DataResult, column_help};
 pub use polars::prelude::DataFrame;
+pub use read::table::read_table;
 pub use rows::frame_from_json;
-pub use table::read_table;
 pub use transform::{PreprocessConfig, Transform};
 pub use values::{ByteBlocks, Labels, Matrix, byte_blocks, labels, matrix, natural_order, numbers};
 
