@@ -23,15 +23,18 @@ pub fn attempt_folder(run_folder: &Path, stage: &StageName, attempt: u32) -> Pat
     folder
 }
 
-/// Makes the folder of an attempt, empty: what an attempt of a dead engine left there under the
-/// same number is put aside.
+/// Makes the folder of an attempt, empty, in its run's folder, which is there. What an attempt
+/// that was never recorded left under the same number is removed.
 ///
 /// # Errors
 /// If the file system refuses.
 pub fn make_attempt_folder(folder: &Path) -> io::Result<()> {
+    let there = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    if let Some(stage) = folder.parent() {
+        std::fs::create_dir(stage).or_else(|error| if there(&error) { Ok(()) } else { Err(error) })?;
+    }
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+        Err(error) if there(&error) => {
             std::fs::remove_dir_all(folder)?;
             std::fs::create_dir(folder)
         }

@@ -1,20 +1,12 @@
-//! Who drives a run, on what machine, from which commit; and the clock and the random numbers
-//! that the rest of the engine is handed.
+//! Who drives a run; and the clock and the random numbers that the rest of the engine is handed.
 
 use std::io::Read;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
 use wick_core::{Timestamp, Token};
 use wick_store::EngineId;
 
 use crate::error::{EngineError, EngineResult};
-use crate::slots::Slots;
-
-/// How long `git` may take to say whether the working tree is clean.
-const GIT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The time now.
 pub fn now() -> Timestamp {
@@ -81,81 +73,6 @@ fn process_start() -> Option<u64> {
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// What is recorded of the surroundings of a run: machine, versions, git commit and whether the
-/// working tree has changes that are not committed. `base` is the pipeline's folder.
-pub fn environment(base: &Path, slots: &Slots) -> Value {
-    let system = rustix::system::uname();
-    json!({
-        "version": 1,
-        "wick": env!("CARGO_PKG_VERSION"),
-        "host": host(),
-        "system": format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy()),
-        "architecture": std::env::consts::ARCH,
-        "cpus": slots.cpus,
-        "memory": slots.memory,
-        "gpus": slots.gpus,
-        "git": git(base),
-    })
-}
-
-/// The commit that `base` stands on. `dirty` is null where git took too long to tell.
-fn git(base: &Path) -> Value {
-    if !base.ancestors().any(|folder| folder.join(".git").exists()) {
-        return Value::Null;
-    }
-    let Some(status) = git_output(base, &["status", "--porcelain=2", "--branch", "-uno"]) else {
-        let commit = git_output(base, &["rev-parse", "HEAD"]).map(|text| text.trim().to_owned());
-        return json!({"commit": commit, "branch": null, "dirty": null});
-    };
-    let header = |name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        value.filter(|value| !value.starts_with('('))
-    };
-    json!({
-        "commit": header("# branch.oid "),
-        "branch": header("# branch.head "),
-        "dirty": status.lines().any(|line| !line.starts_with('#')),
-    })
-}
-
-/// What `git` prints, if it ends well and in time.
-fn git_output(base: &Path, arguments: &[&str]) -> Option<String> {
-    let mut child = Command::new("git")
-        .arg("-C")
-        .arg(base)
-        .args(arguments)
-        // A look from aside must not wait for, or hold, the locks of someone's work.
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let mut pipe = child.stdout.take()?;
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        pipe.read_to_string(&mut text).map(|_| text)
-    });
-    let began = Instant::now();
-    let mut pause = Duration::from_micros(200);
-    let ended = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status.success(),
-            Ok(None) if began.elapsed() < GIT_PATIENCE => {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(5));
-            }
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                break false;
-            }
-        }
-    };
-    let text = reader.join().ok()?.ok()?;
-    ended.then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,11 +88,5 @@ mod tests {
     #[test]
     fn a_process_knows_when_it_started() {
         assert!(process_start().is_some_and(|ticks| ticks > 0));
-    }
-
-    #[test]
-    fn a_folder_outside_git_has_no_commit() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(git(folder.path()), Value::Null);
     }
 }

@@ -18,11 +18,20 @@ pub mod supervisor;
 pub mod tail;
 pub mod worker;
 
+mod drive;
+mod engine;
+mod failure;
+mod process;
 mod ready;
+mod recorder;
+mod resolver;
 
 #[cfg(test)]
 mod test_support;
 
+pub use dispatcher::CancelMode;
+pub use engine::{CancelHandle, Engine, RunOptions};
 pub use error::{EngineError, EngineResult};
+pub use process::Program;
 pub use report::{FailedStage, Reporter, RunOutcome, Silent, Totals};
 pub use slots::Slots;

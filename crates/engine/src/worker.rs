@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::process::ExitCode;
 
 use serde_json::Value;
 use wick_artifact::ArtifactStore;
@@ -19,12 +20,12 @@ use crate::identity;
 
 /// Runs the attempt whose files lie in `folder`, and returns the exit code: 0 if it succeeded.
 /// Meant to be all that its process does.
-pub fn main(folder: &Path, registry: &Registry) -> u8 {
+pub fn main(folder: &Path, registry: &Registry) -> ExitCode {
     let mut sink = match FileSink::open(&folder.join(layout::WORKER_EVENTS)) {
         Ok(sink) => sink,
         Err(error) => {
             complain(&format!("cannot open the attempt's events in {}: {error}", folder.display()));
-            return 1;
+            return ExitCode::FAILURE;
         }
     };
     let last = match attempt(folder, registry, &mut sink) {
@@ -36,10 +37,11 @@ pub fn main(folder: &Path, registry: &Registry) -> u8 {
     };
     let succeeded = last == WorkerEvent::Succeeded;
     match sink.emit(last) {
-        Ok(()) => u8::from(!succeeded),
+        Ok(()) if succeeded => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             complain(&format!("cannot report to the engine: {error}"));
-            1
+            ExitCode::FAILURE
         }
     }
 }

@@ -15,6 +15,7 @@ mod spawn;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{self, Inbox, ProcessId, Report, Request};
@@ -26,10 +27,10 @@ const REPORT_DELAY: Duration = Duration::from_millis(5);
 
 /// Runs the supervisor on the socket that is its standard input, until that closes. Returns the
 /// exit code. Meant to be all that its process does.
-pub fn main() -> u8 {
+pub fn main() -> ExitCode {
     match Supervisor::new(libc::STDIN_FILENO).and_then(|mut supervisor| supervisor.serve()) {
-        Ok(()) => 0,
-        Err(_) => 1,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

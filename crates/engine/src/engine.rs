@@ -1,0 +1,311 @@
+//! [`Engine`]: begins runs, takes up broken ones, and drives them to their end.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use wick_artifact::ArtifactStore;
+use wick_core::{Digest, RunId};
+use wick_plan::{Plan, StageIndex};
+use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
+
+use crate::dispatcher::CancelMode;
+use crate::drive::{self, Drive};
+use crate::error::{EngineError, EngineResult};
+use crate::folder::run_folder;
+use crate::identity;
+use crate::process::Program;
+use crate::report::{Reporter, RunOutcome};
+use crate::resolver::{KeptStage, Resolver};
+use crate::slots::Slots;
+
+/// Drives runs.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<dyn Store>,
+    artifacts: Arc<ArtifactStore>,
+    project: PathBuf,
+    program: Program,
+}
+
+/// How to drive a run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What of the machine the run may occupy.
+    pub slots: Slots,
+    /// Whether recorded outputs of an equal fingerprint are reused.
+    pub use_cache: bool,
+    /// Whether stages that do not need a failed one go on.
+    pub keep_going: bool,
+    /// The existing run to take up, whose plan must be the same; a new run otherwise.
+    pub resume: Option<RunId>,
+    /// The run that a new run repeats.
+    pub parent: Option<RunId>,
+    /// The pipeline file as it was read.
+    pub pipeline_text: String,
+    /// What is recorded of machine, versions and code: an object.
+    pub environment: Value,
+    /// By which the run can be cancelled.
+    pub cancel: CancelHandle,
+}
+
+impl RunOptions {
+    /// A new run on the whole machine, with the cache, that goes on after failures.
+    pub fn new(pipeline_text: impl Into<String>) -> Self {
+        Self {
+            slots: Slots::of_machine(),
+            use_cache: true,
+            keep_going: true,
+            resume: None,
+            parent: None,
+            pipeline_text: pipeline_text.into(),
+            environment: Value::Object(serde_json::Map::new()),
+            cancel: CancelHandle::default(),
+        }
+    }
+}
+
+/// Cancels a run, from a signal handler's task for one.
+#[derive(Debug, Clone)]
+pub struct CancelHandle(watch::Sender<Option<CancelMode>>);
+
+impl Default for CancelHandle {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl CancelHandle {
+    /// The first call lets what runs end and starts nothing more; the second stops what runs.
+    /// Returns what it did.
+    pub fn request(&self) -> CancelMode {
+        let mode = match *self.0.borrow() {
+            None => CancelMode::Drain,
+            Some(_) => CancelMode::Kill,
+        };
+        self.0.send_replace(Some(mode));
+        mode
+    }
+
+    /// Stops what runs, at once.
+    pub fn kill(&self) {
+        self.0.send_replace(Some(CancelMode::Kill));
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<CancelMode>> {
+        let mut receiver = self.0.subscribe();
+        // What was asked before the run began counts, too.
+        receiver.mark_changed();
+        receiver
+    }
+}
+
+impl Engine {
+    /// An engine for the project whose `.wick` folder is `project`.
+    ///
+    /// # Errors
+    /// If the system does not tell which binary runs: the engine starts it again for its
+    /// processes.
+    pub fn new(
+        store: Arc<dyn Store>,
+        artifacts: Arc<ArtifactStore>,
+        project: impl Into<PathBuf>,
+    ) -> EngineResult<Self> {
+        let project = project.into();
+        // Processes run elsewhere: what they are told must not depend on where this one stands.
+        let project = std::path::absolute(&project).unwrap_or(project);
+        Ok(Self { store, artifacts, project, program: Program::current()? })
+    }
+
+    /// Lets another program be supervisor and worker.
+    #[must_use]
+    pub fn with_program(mut self, program: Program) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Where the files of `run` lie.
+    pub fn run_folder(&self, run: &RunId) -> PathBuf {
+        run_folder(&self.project, run)
+    }
+
+    /// Drives a run of `plan` to its end.
+    ///
+    /// # Errors
+    /// If the run cannot be recorded or driven. A stage that fails is not an error: see
+    /// [`RunOutcome::state`].
+    pub async fn execute(
+        &self,
+        plan: &Plan,
+        options: RunOptions,
+        reporter: &mut dyn Reporter,
+    ) -> EngineResult<RunOutcome> {
+        let began = Instant::now();
+        let plan = Arc::new(plan.clone());
+        let engine = identity::engine_id()?;
+        let (lease, kept, earlier_attempts) = match &options.resume {
+            Some(run) => self.take_run(run, &plan, &engine).await?,
+            None => (self.create_run(&plan, &options, &engine).await?, HashMap::new(), Vec::new()),
+        };
+        let run = lease.run.clone();
+        let folder = self.run_folder(&run);
+        std::fs::create_dir_all(&folder)
+            .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
+        let resolver = Arc::new(Resolver::new(
+            plan.clone(),
+            self.store.clone(),
+            self.artifacts.clone(),
+            options.use_cache,
+            kept,
+        ));
+        if let Some(outputs) = self.recent_outputs(&plan, &run, options.parent.as_ref()).await? {
+            resolver.foresee(&outputs).await?;
+        }
+        reporter.run_started(&run, &plan, &folder);
+        let drive = Drive::new(drive::Setup {
+            plan,
+            store: self.store.clone(),
+            artifacts: self.artifacts.clone(),
+            program: self.program.clone(),
+            resolver,
+            lease,
+            engine,
+            folder: folder.clone(),
+            slots: options.slots,
+            keep_going: options.keep_going,
+            cancel: options.cancel,
+            earlier_attempts,
+        })?;
+        let ended = drive.to_the_end(reporter).await?;
+        Ok(RunOutcome {
+            run,
+            state: ended.state,
+            totals: ended.totals,
+            failed: ended.failed,
+            folder,
+            wall: began.elapsed(),
+        })
+    }
+
+    async fn create_run(
+        &self,
+        plan: &Plan,
+        options: &RunOptions,
+        engine: &EngineId,
+    ) -> EngineResult<Lease> {
+        let new = NewRun {
+            id: RunId::from_random(identity::random()?),
+            experiment: plan.experiment.clone(),
+            pipeline: plan.pipeline.clone(),
+            pipeline_path: path_text(&plan.file),
+            pipeline_text: options.pipeline_text.clone(),
+            parent: options.parent.clone(),
+            params: plan.params.clone(),
+            overridden: plan.overridden.clone(),
+            environment: options.environment.clone(),
+            plan: plan.digest(),
+            stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
+        };
+        Ok(self.store.create_run(&new, engine, identity::now()).await?)
+    }
+
+    /// Takes up a run: its lease, what its stages have made, and how many attempts each had.
+    async fn take_run(
+        &self,
+        run: &RunId,
+        plan: &Plan,
+        engine: &EngineId,
+    ) -> EngineResult<(Lease, HashMap<StageIndex, KeptStage>, Vec<u32>)> {
+        let lease = self.store.take_run(run, engine, identity::now()).await?;
+        let places: HashMap<&str, StageIndex> =
+            plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect();
+        let mut kept = HashMap::new();
+        let mut attempts = vec![0; plan.stages.len()];
+        for record in self.store.stages(run).await? {
+            let Some(index) = places.get(record.stage.as_str()) else { continue };
+            attempts[index.get()] = record.attempts;
+            if record.state.has_outputs()
+                && let Some(fingerprint) = record.fingerprint
+            {
+                kept.insert(*index, KeptStage { fingerprint, outputs: Vec::new() });
+            }
+        }
+        for record in self.store.artifacts(run).await? {
+            let Some(index) = places.get(record.stage.as_str()) else { continue };
+            if let Some(kept) = kept.get_mut(index) {
+                kept.outputs.push(wick_core::Output {
+                    port: record.port,
+                    port_type: record.port_type,
+                    digest: record.digest,
+                    bytes: record.bytes,
+                    meta: record.meta,
+                });
+            }
+        }
+        Ok((lease, kept, attempts))
+    }
+
+    /// What the stages of the parent, or of the newest other run of the experiment, have made.
+    async fn recent_outputs(
+        &self,
+        plan: &Plan,
+        run: &RunId,
+        parent: Option<&RunId>,
+    ) -> EngineResult<Option<HashMap<(StageIndex, String), Digest>>> {
+        // Without edges the first batch of stages is asked for at once anyway.
+        if plan.stages.iter().all(|stage| stage.inputs.is_empty()) {
+            return Ok(None);
+        }
+        let recent = match parent {
+            Some(parent) => Some(parent.clone()),
+            None => newest_run(self.store.as_ref(), plan, Some(run)).await?,
+        };
+        let Some(recent) = recent else { return Ok(None) };
+        Ok(Some(outputs_of(self.store.as_ref(), plan, &recent).await?))
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(crate) const fn artifacts(&self) -> &Arc<ArtifactStore> {
+        &self.artifacts
+    }
+}
+
+/// The newest run of the plan's experiment and pipeline, other than `except`.
+pub(crate) async fn newest_run(
+    store: &dyn Store,
+    plan: &Plan,
+    except: Option<&RunId>,
+) -> Result<Option<RunId>, StoreError> {
+    let experiment = Some(plan.experiment.clone());
+    let runs = store.runs(&RunQuery { experiment, limit: 8, ..RunQuery::default() }).await?;
+    let mut runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline);
+    Ok(runs.map(|run| run.id).find(|id| Some(id) != except))
+}
+
+/// What the stages of `run` have made, by their places in `plan`.
+pub(crate) async fn outputs_of(
+    store: &dyn Store,
+    plan: &Plan,
+    run: &RunId,
+) -> Result<HashMap<(StageIndex, String), Digest>, StoreError> {
+    let places: HashMap<&str, StageIndex> =
+        plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect();
+    let artifacts = store.artifacts(run).await?;
+    Ok(artifacts
+        .into_iter()
+        .filter_map(|record| {
+            let index = places.get(record.stage.as_str())?;
+            Some(((*index, record.port.to_string()), record.digest))
+        })
+        .collect())
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,150 @@
+//! The engine's end of the socket to its supervisor.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::command::launch::ProcessSpec;
+use crate::error::{EngineError, EngineResult};
+use crate::protocol::{self, Inbox, ProcessId, Report, SpawnRequest};
+
+/// How `wick` starts itself again, as supervisor and as worker.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The binary.
+    pub path: PathBuf,
+    /// The arguments that make it a supervisor.
+    pub supervisor: Vec<OsString>,
+    /// The arguments that make it a worker; the attempt's folder follows.
+    pub worker: Vec<OsString>,
+}
+
+impl Program {
+    /// The binary that runs now, with the hidden subcommands `supervisor` and `worker`.
+    ///
+    /// # Errors
+    /// If the system does not tell which binary that is.
+    pub fn current() -> EngineResult<Self> {
+        let path =
+            std::env::current_exe().map_err(EngineError::system("find the binary that runs"))?;
+        Ok(Self { path, supervisor: vec!["supervisor".into()], worker: vec!["worker".into()] })
+    }
+}
+
+/// A running supervisor. It ends, and with it all that it started, when this is dropped.
+#[derive(Debug)]
+pub struct Supervisor {
+    process: Child,
+    socket: Option<OwnedWriteHalf>,
+    out: Vec<u8>,
+}
+
+impl Supervisor {
+    /// Starts one. What it reports is to be read from the second value.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(program: &Program) -> EngineResult<(Self, Reports)> {
+        let failed = |source| EngineError::Supervisor { program: program.path.clone(), source };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        let process = Command::new(&program.path)
+            .args(&program.supervisor)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let (reports, socket) = UnixStream::from_std(ours).map_err(failed)?.into_split();
+        let mut out = Vec::new();
+        protocol::put_hello(&mut out);
+        let supervisor = Self { process, socket: Some(socket), out };
+        Ok((supervisor, Reports { socket: reports, inbox: Inbox::default() }))
+    }
+
+    /// Asks for a process. Sent with the next [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// If the system could not start such a process at all.
+    pub fn spawn(&mut self, id: ProcessId, spec: &ProcessSpec, log: &Path) -> io::Result<()> {
+        let request = SpawnRequest {
+            id,
+            folder: &spec.folder,
+            log,
+            programs: &spec.programs,
+            arguments: &spec.arguments,
+            environment: &spec.environment,
+        };
+        protocol::put_spawn(&mut self.out, &request)
+    }
+
+    /// Asks to stop a process: SIGTERM, and SIGKILL after `grace`.
+    pub fn stop(&mut self, id: ProcessId, grace: Duration) {
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        protocol::put_stop(&mut self.out, id, grace_ms);
+    }
+
+    /// Sends what was asked for.
+    ///
+    /// # Errors
+    /// If the supervisor is gone.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if let Some(socket) = &mut self.socket {
+            socket.write_all(&self.out).await?;
+        }
+        self.out.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // The closed socket tells it to end everything; that takes it no time to speak of, and
+        // waiting means that no process of the run is left when the engine returns.
+        self.socket = None;
+        let _ = self.process.wait();
+    }
+}
+
+/// What the supervisor reports.
+#[derive(Debug)]
+pub struct Reports {
+    socket: OwnedReadHalf,
+    inbox: Inbox,
+}
+
+impl Reports {
+    /// The next reports, at least one. None when the supervisor is gone.
+    ///
+    /// # Errors
+    /// If the socket fails, or what comes is not understood.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<Report>>> {
+        let mut buffer = [0; 16 << 10];
+        let mut reports = Vec::new();
+        while reports.is_empty() {
+            let read = self.socket.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.inbox.push(&buffer[..read]);
+            while let Some(frame) = self.inbox.next_frame()? {
+                match protocol::read_report(frame)? {
+                    Report::Hello(protocol::VERSION) => {}
+                    Report::Hello(_) => return Err(io::Error::other("another version of wick")),
+                    report => reports.push(report),
+                }
+            }
+        }
+        Ok(Some(reports))
+    }
+}

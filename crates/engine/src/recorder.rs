@@ -1,0 +1,95 @@
+//! Writes what happens into the store: everything that has come together since the last commit
+//! goes into the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use wick_core::{Event, EventBody};
+use wick_store::{Lease, Store, StoreError, StoreResult};
+
+/// The most events that one commit takes.
+const MAX_BATCH: usize = 4096;
+
+/// How often a write that the database refused is tried again.
+const MAX_TRIES: u32 = 6;
+
+/// The wait before the first such try; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+
+/// An event on its way into the store.
+#[derive(Debug)]
+pub struct Entry {
+    /// The event.
+    pub event: Event,
+    /// Whether the dispatcher waits to hear that it is recorded.
+    pub is_fact: bool,
+}
+
+/// Takes events until its sender is dropped, and hands each batch that is recorded to `done`. Ends
+/// at the first batch that cannot be recorded: what came after it must not be.
+///
+/// # Errors
+/// What the store said.
+pub async fn record(
+    store: Arc<dyn Store>,
+    lease: Lease,
+    mut entries: mpsc::UnboundedReceiver<Entry>,
+    done: impl Fn(Vec<Entry>),
+) -> StoreResult<()> {
+    loop {
+        let mut batch = Vec::new();
+        if entries.recv_many(&mut batch, MAX_BATCH).await == 0 {
+            return Ok(());
+        }
+        let events: Vec<Event> = batch.iter().map(|entry| entry.event.clone()).collect();
+        append(store.as_ref(), &lease, &events).await?;
+        done(batch);
+    }
+}
+
+/// Appends `events`, and finds out what became of them when the store does not say.
+async fn append(store: &dyn Store, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+    let mut wait = FIRST_WAIT;
+    for tries in 1.. {
+        match store.append(lease, events).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Unknown { location, source }) => {
+                tokio::time::sleep(wait).await;
+                match is_recorded(store, lease, events).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) if tries < MAX_TRIES => {}
+                    _ => return Err(StoreError::Unknown { location, source }),
+                }
+            }
+            Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
+                tokio::time::sleep(wait).await;
+            }
+            Err(error) => return Err(error),
+        }
+        wait *= 2;
+    }
+    Ok(())
+}
+
+/// Whether `events`, of which all or none were written, are in the store: by the last one that is
+/// kept as an event. A batch of metrics alone leaves no such trace; then it counts as not written,
+/// and the points are written once more.
+async fn is_recorded(store: &dyn Store, lease: &Lease, events: &[Event]) -> StoreResult<bool> {
+    let Some(last) = events.iter().rev().find(|event| event.body.is_kept()) else {
+        return Ok(false);
+    };
+    let last = as_stored(last.clone());
+    let kept = store.events(&lease.run, None).await?;
+    Ok(kept.iter().rev().any(|record| record.event == last))
+}
+
+/// An event as the store gives it back: the parts of a fingerprint are kept elsewhere.
+fn as_stored(mut event: Event) -> Event {
+    if let EventBody::AttemptStarted { parts, .. } | EventBody::StageCached { parts, .. } =
+        &mut event.body
+    {
+        *parts = None;
+    }
+    event
+}
