@@ -284,7 +284,7 @@ pub(crate) async fn newest_run(
 ) -> Result<Option<RunId>, StoreError> {
     let experiment = Some(plan.experiment.clone());
     let runs = store.runs(&RunQuery { experiment, limit: 8, ..RunQuery::default() }).await?;
-    let mut runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline);
+    let runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline);
     Ok(runs.map(|run| run.id).find(|id| Some(id) != except))
 }
 

@@ -20,7 +20,7 @@ use crate::command::config::CommandConfig;
 use crate::command::launch::{CommandAttempt, ProcessSpec, variable};
 use crate::command::{COMMAND, collect};
 use crate::dispatcher::{Message, Outcome, StopReason};
-use crate::error::{EngineError, EngineResult};
+use crate::error::EngineResult;
 use crate::folder::{COMMAND_METRICS, attempt_folder, make_attempt_folder};
 use crate::protocol::{ProcessId, Report};
 use crate::report::Reporter;
