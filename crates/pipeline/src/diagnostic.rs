@@ -105,16 +105,16 @@ impl Diagnostic {
     }
 }
 
-/// How many names are looked up for a "did you mean" in all: beyond it, a file so broken that
-/// suggestions are no help would take quadratic time.
-const MAX_SUGGESTIONS: usize = 200;
+/// How many names are compared for "did you mean" in all: a file so broken that it needs more
+/// would take quadratic time, and suggestions are no help to it.
+const MAX_COMPARED: usize = 50_000;
 
 /// Collects [`Diagnostic`]s.
 #[derive(Debug, Default)]
 pub struct Diagnostics {
     found: Vec<Diagnostic>,
     errors: usize,
-    suggestions: usize,
+    compared: usize,
 }
 
 impl Diagnostics {
@@ -141,11 +141,11 @@ impl Diagnostics {
         name: &str,
         known: impl IntoIterator<Item = &'n str>,
     ) -> Option<String> {
-        self.suggestions += 1;
-        if self.suggestions > MAX_SUGGESTIONS {
+        if self.compared > MAX_COMPARED {
             return None;
         }
-        crate::suggest::did_you_mean(name, known)
+        let compared = &mut self.compared;
+        crate::suggest::did_you_mean(name, known.into_iter().inspect(|_| *compared += 1))
     }
 
     /// All of them, sorted by position.

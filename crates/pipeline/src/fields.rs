@@ -26,7 +26,7 @@ pub(crate) fn entries<'n>(
         Data::Unknown => return None,
         _ => {
             diagnostics.push(
-                wrong_type(node, &format!("{what} is a mapping"))
+                wrong_type(node, &format!("{what} must be a mapping"))
                     .help(format!("write keys below it: {}", crate::suggest::alternatives(known))),
             );
             return None;
@@ -60,6 +60,15 @@ pub(crate) fn entries<'n>(
     Some(entries)
 }
 
+/// Whether some key that is not in `known` was probably meant to be `key`: then it is enough to
+/// report that one.
+pub(crate) fn misspelled(entries: &[Entry], key: &str, known: &[&str]) -> bool {
+    entries
+        .iter()
+        .filter(|entry| !known.contains(&entry.key.as_str()))
+        .any(|entry| crate::suggest::nearest(&entry.key, known.iter().copied()) == Some(key))
+}
+
 /// The entry called `key`.
 pub(crate) fn find<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Entry> {
     entries.iter().find(|entry| entry.key == key)
@@ -81,7 +90,8 @@ pub(crate) fn text(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Spann
                 _ => None,
             };
             diagnostics.push(
-                wrong_type(&entry.value, &format!("`{}` is a text", entry.key)).maybe_help(help),
+                wrong_type(&entry.value, &format!("`{}` must be a text", entry.key))
+                    .maybe_help(help),
             );
             None
         }
@@ -100,7 +110,7 @@ pub(crate) fn whole(
         Data::Number(number) if number.is_i64() || number.is_u64() => number,
         Data::Unknown => return None,
         _ => {
-            diagnostics.push(wrong_type(&entry.value, &format!("`{key}` is a whole number")));
+            diagnostics.push(wrong_type(&entry.value, &format!("`{key}` must be a whole number")));
             return None;
         }
     };
@@ -129,7 +139,7 @@ pub(crate) fn boolean(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<bo
         Data::Unknown => None,
         _ => {
             diagnostics.push(
-                wrong_type(&entry.value, &format!("`{}` is true or false", entry.key))
+                wrong_type(&entry.value, &format!("`{}` must be true or false", entry.key))
                     .help("write `true` or `false`"),
             );
             None

@@ -106,6 +106,9 @@ pub fn parse(source: &[u8], given: Given<'_>, diagnostics: &mut Diagnostics) -> 
 
 fn read_name(top: &[Entry], diagnostics: &mut Diagnostics) -> Option<Spanned<String>> {
     let Some(entry) = fields::find(top, "pipeline") else {
+        if fields::misspelled(top, "pipeline", &PIPELINE_KEYS) {
+            return None;
+        }
         let at = top.first().map_or(Span::default(), |entry| entry.key_span);
         diagnostics.push(
             Diagnostic::error("missing-key", at, "the pipeline has no name")
@@ -170,7 +173,7 @@ fn read_params(
         Some(Node { data: Data::Map(entries), .. }) => entries,
         Some(other) => {
             diagnostics.push(
-                fields::wrong_type(other, "`params` is a mapping")
+                fields::wrong_type(other, "`params` must be a mapping")
                     .help("write `params:` and below it one `name: default` on each line"),
             );
             return Vec::new();
@@ -210,6 +213,9 @@ fn read_stages(
     diagnostics: &mut Diagnostics,
 ) -> Vec<Stage> {
     let Some(entry) = fields::find(top, "stages") else {
+        if fields::misspelled(top, "stages", &PIPELINE_KEYS) {
+            return Vec::new();
+        }
         diagnostics.push(
             Diagnostic::error("missing-key", file_start, "the pipeline has no stages")
                 .help("add `stages:` and below it one stage after the other"),
@@ -228,7 +234,7 @@ fn read_stages(
         }
         _ => {
             diagnostics.push(
-                fields::wrong_type(&entry.value, "`stages` is a mapping")
+                fields::wrong_type(&entry.value, "`stages` must be a mapping")
                     .help("write each stage as `NAME:` with its keys below"),
             );
             return Vec::new();

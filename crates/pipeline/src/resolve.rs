@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Data, Node};
 use crate::span::Span;
-use crate::template::{self, Piece, Quoting, Reference};
+use crate::template::{self, Piece, Places, Quoting, Reference};
 
 /// What references can refer to.
 pub(crate) struct Scope<'a> {
@@ -242,34 +242,5 @@ fn word_of(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(value) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// Finds references of a text in the source, where the text may be quoted and folded.
-pub struct Places<'a> {
-    /// The source.
-    pub source: &'a str,
-    /// Where the text stands in it.
-    pub span: Span,
-    /// The text as it was read.
-    pub text: &'a str,
-}
-
-impl Places<'_> {
-    /// The place of `text[start..end]`, a reference; the whole text if it cannot be told.
-    pub fn of(&self, start: usize, end: usize) -> Span {
-        let (Some(written), Some(reference)) =
-            (self.source.get(self.span.start..self.span.end), self.text.get(start..end))
-        else {
-            return self.span;
-        };
-        let nth = self.text[..start].matches(reference).count();
-        match written.match_indices(reference).nth(nth) {
-            Some((at, _)) => {
-                let start = self.span.start + at;
-                Span::new(start, start + reference.len())
-            }
-            None => self.span,
-        }
     }
 }

@@ -140,7 +140,7 @@ impl Settings {
     fn retry(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
         if let Data::Number(number) = &entry.value.data {
             diagnostics.push(
-                fields::wrong_type(&entry.value, "`retry` is a mapping")
+                fields::wrong_type(&entry.value, "`retry` must be a mapping")
                     .help(format!("write `retry: {{attempts: {number}}}`")),
             );
             return;
@@ -221,14 +221,14 @@ fn with_unit<T>(
         Data::Unknown => return None,
         _ => {
             diagnostics.push(
-                fields::wrong_type(&entry.value, &format!("`{key}` is {what}"))
+                fields::wrong_type(&entry.value, &format!("`{key}` must be {what}"))
                     .help(format!("write {example}")),
             );
             return None;
         }
     };
     diagnostics.push(
-        Diagnostic::error("wrong-value", entry.value.span, format!("`{key}` is {what}"))
+        Diagnostic::error("wrong-value", entry.value.span, format!("`{key}` must be {what}"))
             .label(reason)
             .help(format!("write {example}")),
     );
@@ -317,6 +317,7 @@ impl Stage {
     fn read_keys(&mut self, entries: &[Entry], defaults: &Settings, diagnostics: &mut Diagnostics) {
         match fields::find(entries, "uses") {
             Some(entry) => self.uses = fields::text(entry, diagnostics),
+            None if fields::misspelled(entries, "uses", &STAGE_KEYS) => {}
             None => diagnostics.push(
                 Diagnostic::error(
                     "missing-key",
@@ -357,7 +358,7 @@ impl Stage {
             Data::Null | Data::Unknown => return,
             _ => {
                 diagnostics.push(
-                    fields::wrong_type(&entry.value, "`inputs` is a mapping")
+                    fields::wrong_type(&entry.value, "`inputs` must be a mapping")
                         .help("write `inputs: {PORT: STAGE}` or `{PORT: STAGE.OUTPUT}`"),
                 );
                 return;
@@ -407,14 +408,14 @@ impl Stage {
             Data::Null | Data::Unknown => return,
             Data::Text(name) => {
                 diagnostics.push(
-                    fields::wrong_type(&entry.value, "`after` is a list")
+                    fields::wrong_type(&entry.value, "`after` must be a list")
                         .help(format!("write `after: [{name}]`")),
                 );
                 return;
             }
             _ => {
                 diagnostics.push(
-                    fields::wrong_type(&entry.value, "`after` is a list")
+                    fields::wrong_type(&entry.value, "`after` must be a list")
                         .help("write `after: [STAGE, …]`"),
                 );
                 return;

@@ -6,27 +6,36 @@ const MAX_LISTED: usize = 12;
 /// The name in `known` that `name` was probably meant to be.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let reduced = |text: &str| text.replace(['-', '_', ' '], "");
+    let length = lower.chars().count();
     known
         .into_iter()
         .filter_map(|candidate| {
             let candidate_lower = candidate.to_lowercase();
-            let distance = strsim::damerau_levenshtein(&lower, &candidate_lower);
-            let longest = lower.chars().count().max(candidate_lower.chars().count());
+            let candidate_length = candidate_lower.chars().count();
+            let longest = length.max(candidate_length);
             // A third of the letters may differ; of two or three letters, one.
             let allowed = (longest / 3).max(1);
-            if distance <= allowed && distance < longest {
-                return Some((distance, candidate));
+            if length.abs_diff(candidate_length) <= allowed {
+                let distance = strsim::damerau_levenshtein(&lower, &candidate_lower);
+                if distance <= allowed && distance < longest {
+                    return Some((distance, candidate));
+                }
             }
-            // `maxpool2d` for `max_pool2d`, `learning_rates` for `learning_rate`.
-            let (short, long) = (reduced(&lower), reduced(&candidate_lower));
-            let contained = short == long
-                || (short.len() >= 4 && long.starts_with(&short))
-                || (long.len() >= 4 && short.starts_with(&long));
-            contained.then_some((allowed + 1, candidate))
+            begins_alike(&lower, &candidate_lower).then_some((allowed + 1, candidate))
         })
         .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether one is the start of the other, or the same but for `_` and `-`: `maxpool2d` for
+/// `max_pool2d`, `learn` for `learning_rate`.
+fn begins_alike(a: &str, b: &str) -> bool {
+    if a.chars().next() != b.chars().next() {
+        return false;
+    }
+    let reduced = |text: &str| text.replace(['-', '_', ' '], "");
+    let (a, b) = (reduced(a), reduced(b));
+    a == b || (a.len() >= 4 && b.starts_with(&a)) || (b.len() >= 4 && a.starts_with(&b))
 }
 
 /// "did you mean `x`?" for `name` among `known`; where none is near, the list of what is known

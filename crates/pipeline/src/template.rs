@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::span::Span;
+
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -183,6 +185,35 @@ pub fn expand(
         }
     }
     Ok(out)
+}
+
+/// Finds references of a text in the source, where the text may be quoted and folded.
+pub struct Places<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Where the text stands in it.
+    pub span: Span,
+    /// The text as it was read.
+    pub text: &'a str,
+}
+
+impl Places<'_> {
+    /// The place of `text[start..end]`, a reference; the whole text if it cannot be told.
+    pub fn of(&self, start: usize, end: usize) -> Span {
+        let (Some(written), Some(reference)) =
+            (self.source.get(self.span.start..self.span.end), self.text.get(start..end))
+        else {
+            return self.span;
+        };
+        let nth = self.text[..start].matches(reference).count();
+        match written.match_indices(reference).nth(nth) {
+            Some((at, _)) => {
+                let start = self.span.start + at;
+                Span::new(start, start + reference.len())
+            }
+            None => self.span,
+        }
+    }
 }
 
 #[cfg(test)]

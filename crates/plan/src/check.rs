@@ -12,7 +12,9 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use wick_core::{KindName, PortName, StageName};
 use wick_pipeline::units::format_memory;
-use wick_pipeline::{Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, Stage};
+use wick_pipeline::{
+    Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, SourceText, Stage,
+};
 use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
 
 use crate::link::{self, Link};
@@ -116,7 +118,8 @@ impl<'a, 'd> Checker<'a, 'd> {
         for draft in &self.drafts {
             fits_machine(&draft.stage, self.request.machine, self.diagnostics);
         }
-        let order = link::link(&mut self.drafts, self.diagnostics);
+        let source = SourceText::new(self.request.source);
+        let order = link::link(&mut self.drafts, source.text(), self.diagnostics);
         for &stage in &order {
             self.check_stage(stage);
         }

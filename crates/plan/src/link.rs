@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use wick_core::{PortName, PortType};
 use wick_pipeline::pipeline::COMMAND_KIND;
 use wick_pipeline::suggest;
-use wick_pipeline::template::{self, Piece};
-use wick_pipeline::{Data, Diagnostic, Diagnostics, Edge, Node, Span};
+use wick_pipeline::template::{self, Piece, Places};
+use wick_pipeline::{Data, Diagnostic, Diagnostics, Edge, Node, Span, Spanned};
 use wick_stage::Ports;
 
 use crate::check::Draft;
@@ -27,7 +27,11 @@ pub(crate) struct Link {
 
 /// Joins all edges, and returns the order in which stages can run; stages that a cycle holds up
 /// are not in it.
-pub(crate) fn link(drafts: &mut [Draft<'_>], diagnostics: &mut Diagnostics) -> Vec<usize> {
+pub(crate) fn link(
+    drafts: &mut [Draft<'_>],
+    source: &str,
+    diagnostics: &mut Diagnostics,
+) -> Vec<usize> {
     let names: HashMap<String, usize> = drafts
         .iter()
         .enumerate()
@@ -40,7 +44,10 @@ pub(crate) fn link(drafts: &mut [Draft<'_>], diagnostics: &mut Diagnostics) -> V
         let errors_before = diagnostics.errors();
         let mut links = Vec::with_capacity(drafts[place].stage.inputs.len());
         for edge in &drafts[place].stage.inputs {
-            let Some(from) = find_stage(edge, &names, diagnostics) else { continue };
+            let Some(&from) = names.get(&edge.stage.value) else {
+                unknown_stage(&edge.stage, drafts, diagnostics);
+                continue;
+            };
             graph.add(place, from);
             reasons.entry((place, from)).or_insert(edge.stage.span);
             links.extend(join(edge, &drafts[place], from, &drafts[from], diagnostics));
@@ -51,11 +58,11 @@ pub(crate) fn link(drafts: &mut [Draft<'_>], diagnostics: &mut Diagnostics) -> V
                     graph.add(place, *other);
                     reasons.entry((place, *other)).or_insert(after.span);
                 }
-                None => unknown_stage(&after.value, after.span, &names, diagnostics),
+                None => unknown_stage(after, drafts, diagnostics),
             }
         }
         missing_inputs(&drafts[place], diagnostics);
-        run_references(&drafts[place], diagnostics);
+        run_references(&drafts[place], source, diagnostics);
         let draft = &mut drafts[place];
         // An edge may be left out without an error here: its producer is broken, and its type
         // unknown.
@@ -73,30 +80,16 @@ pub(crate) fn link(drafts: &mut [Draft<'_>], diagnostics: &mut Diagnostics) -> V
     order
 }
 
-fn find_stage(
-    edge: &Edge,
-    names: &HashMap<String, usize>,
-    diagnostics: &mut Diagnostics,
-) -> Option<usize> {
-    let found = names.get(&edge.stage.value).copied();
-    if found.is_none() {
-        unknown_stage(&edge.stage.value, edge.stage.span, names, diagnostics);
-    }
-    found
-}
-
-fn unknown_stage(
-    name: &str,
-    span: Span,
-    names: &HashMap<String, usize>,
-    diagnostics: &mut Diagnostics,
-) {
-    let mut known: Vec<&str> = names.keys().map(String::as_str).collect();
-    known.sort_unstable();
-    let help = diagnostics.suggest(name, known);
+fn unknown_stage(name: &Spanned<String>, drafts: &[Draft<'_>], diagnostics: &mut Diagnostics) {
+    let known = drafts.iter().map(|draft| draft.stage.name.value.as_str());
+    let help = diagnostics.suggest(&name.value, known);
     diagnostics.push(
-        Diagnostic::error("unknown-stage", span, format!("there is no stage `{name}`"))
-            .maybe_help(help),
+        Diagnostic::error(
+            "unknown-stage",
+            name.span,
+            format!("there is no stage `{}`", name.value),
+        )
+        .maybe_help(help),
     );
 }
 
@@ -271,7 +264,7 @@ fn missing_inputs(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Checks the references in a command's `run` that its attempt will replace.
-fn run_references(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
+fn run_references(draft: &Draft<'_>, source: &str, diagnostics: &mut Diagnostics) {
     let (Some(ports), Some(COMMAND_KIND)) =
         (&draft.ports, draft.stage.uses.as_ref().map(|uses| uses.value.as_str()))
     else {
@@ -287,6 +280,7 @@ fn run_references(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
     let outputs: Vec<&str> = ports.outputs.iter().map(|output| output.name.as_str()).collect();
     for word in words {
         let Some(text) = word.as_text() else { continue };
+        let places = Places { source, span: word.span, text };
         for reference in template::pieces(text).into_iter().filter_map(|piece| match piece {
             Ok(Piece::Reference(reference)) => Some(reference),
             _ => None,
@@ -311,7 +305,7 @@ fn run_references(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(
                 Diagnostic::error(
                     "bad-reference",
-                    word.span,
+                    places.of(reference.start, reference.end),
                     format!("{whose} has no {what} `{}`", reference.name),
                 )
                 .maybe_help(help),

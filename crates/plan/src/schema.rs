@@ -244,40 +244,24 @@ impl<'s> Walker<'s> {
         let tagged: Vec<(&str, &'s Value)> = leaves.iter().filter_map(|leaf| tag(leaf)).collect();
         let plain_mapping =
             leaves.iter().any(|leaf| tag(leaf).is_none() && accepts_type(leaf, node));
+        let words: Vec<&str> = leaves.iter().flat_map(|leaf| words(leaf)).collect();
+        if let [entry] = entries
+            && words.contains(&entry.key.as_str())
+            && tagged.iter().all(|(name, _)| *name != entry.key)
+        {
+            sink.report(|_| {
+                let message = format!("`{}` has no settings", entry.key);
+                Diagnostic::error("wrong-type", entry.key_span, message)
+                    .help(format!("write `{}` alone", entry.key))
+            });
+            return;
+        }
         if tagged.is_empty() || plain_mapping {
             return self.nearest(leaves.to_vec(), node, place, sink);
         }
-        let words: Vec<&str> = leaves.iter().flat_map(|leaf| words(leaf)).collect();
         let known = || tagged.iter().map(|(name, _)| *name).chain(words.iter().copied());
         let [entry] = entries else {
-            sink.report(|_| match entries.get(1) {
-                Some(second) => Diagnostic::error(
-                    "wrong-value",
-                    second.key_span,
-                    format!("{} takes one thing, and this is a second", place.quoted()),
-                )
-                .help(
-                    match entries.iter().find(|entry| known().any(|name| name == entry.key)) {
-                        Some(first) => format!(
-                            "put it inside: `{}: {{{}: …}}`, or remove it",
-                            first.key,
-                            entries
-                                .iter()
-                                .find(|entry| entry.key != first.key)
-                                .map_or("…", |entry| entry.key.as_str())
-                        ),
-                        None => {
-                            format!("it is one of {}", suggest::alternatives(&shortened(known())))
-                        }
-                    },
-                ),
-                None => Diagnostic::error(
-                    "wrong-value",
-                    node.span,
-                    format!("{} is empty", place.quoted()),
-                )
-                .help(format!("it is one of {}", suggest::alternatives(&shortened(known())))),
-            });
+            sink.report(|_| not_one(entries, node.span, place, &shortened(known())));
             return;
         };
         let key = entry.key.as_str();
@@ -297,13 +281,6 @@ impl<'s> Walker<'s> {
                 &inner,
                 sink,
             );
-        }
-        if words.contains(&key) {
-            sink.report(|_| {
-                Diagnostic::error("wrong-type", entry.key_span, format!("`{key}` has no settings"))
-                    .help(format!("write `{key}` alone"))
-            });
-            return;
         }
         sink.report(|diagnostics| {
             let help = diagnostics.suggest(key, known());
@@ -328,6 +305,8 @@ impl<'s> Walker<'s> {
         let properties = schema.get("properties").and_then(Value::as_object);
         let other = schema.get("additionalProperties");
         let names = schema.get("propertyNames");
+        // Keys that something misspelled was probably meant to be: not reported as missing too.
+        let mut misspelled: Vec<&str> = Vec::new();
         for entry in entries {
             let inner = Place { name: Cow::Borrowed(&entry.key), key_span: entry.key_span };
             if let Some(schema) = properties.and_then(|properties| properties.get(&entry.key)) {
@@ -336,6 +315,11 @@ impl<'s> Walker<'s> {
             }
             match other {
                 Some(Value::Bool(false)) => sink.report(|diagnostics| {
+                    let missing = properties.into_iter().flat_map(|map| map.keys());
+                    let missing = missing
+                        .map(String::as_str)
+                        .filter(|key| entries.iter().all(|entry| entry.key != *key));
+                    misspelled.extend(suggest::nearest(&entry.key, missing));
                     let known = properties.into_iter().flat_map(|map| map.keys());
                     let known: Vec<&str> = known.map(String::as_str).collect();
                     let help = if known.is_empty() {
@@ -363,7 +347,8 @@ impl<'s> Walker<'s> {
             }
         }
         for required in list(schema, "required").into_iter().flatten().filter_map(Value::as_str) {
-            if entries.iter().any(|entry| entry.key == required) {
+            let given = entries.iter().any(|entry| entry.key == required);
+            if given || misspelled.contains(&required) {
                 continue;
             }
             sink.report(|_| {
@@ -453,17 +438,19 @@ impl<'s> Walker<'s> {
             return;
         }
         sink.report(|_| {
-            let low = bound("minimum")
-                .map(|min| format!("at least {min}"))
-                .or_else(|| bound("exclusiveMinimum").map(|min| format!("more than {min}")));
-            let high = bound("maximum")
-                .map(|max| format!("at most {max}"))
-                .or_else(|| bound("exclusiveMaximum").map(|max| format!("less than {max}")));
-            let step = bound("multipleOf").map(|step| format!("a multiple of {step}"));
-            let rule: Vec<String> = [low, high, step].into_iter().flatten().collect();
+            let mut rules = Vec::new();
+            match (bound("minimum"), bound("maximum")) {
+                (Some(min), Some(max)) => rules.push(format!("from {min} to {max}")),
+                (Some(min), None) => rules.push(format!("at least {min}")),
+                (None, Some(max)) => rules.push(format!("at most {max}")),
+                (None, None) => {}
+            }
+            rules.extend(bound("exclusiveMinimum").map(|min| format!("more than {min}")));
+            rules.extend(bound("exclusiveMaximum").map(|max| format!("less than {max}")));
+            rules.extend(bound("multipleOf").map(|step| format!("a multiple of {step}")));
             Diagnostic::error("out-of-range", node.span, format!("{} is {number}", place.quoted()))
                 .label("out of range")
-                .help(format!("it must be {}", rule.join(" and ")))
+                .help(format!("it must be {}", rules.join(" and ")))
         });
     }
 
@@ -519,7 +506,7 @@ impl<'s> Walker<'s> {
                     "wrong-type",
                     node.span,
                     format!(
-                        "{} is {}, not {}",
+                        "{} must be {}, not {}",
                         place.quoted(),
                         suggest::alternatives(&shortened(words.iter().map(String::as_str))),
                         node.describe()
@@ -557,9 +544,14 @@ impl<'s> Walker<'s> {
             Diagnostic::error(
                 "wrong-type",
                 node.span,
-                format!("{} is {expected}, not {}", place.quoted(), node.describe()),
+                format!("{} must be {expected}, not {}", place.quoted(), node.describe()),
             )
-            .maybe_help(mend(&names, node))
+            .maybe_help(mend(&names, node).or_else(|| {
+                let mapping =
+                    schemas.iter().find(|schema| type_names(schema).contains(&"object"))?;
+                let example = self.example(mapping);
+                (example != "{}").then(|| format!("write `{}: {example}`", place.name))
+            }))
         });
     }
 
@@ -692,10 +684,31 @@ fn mend(names: &[&str], node: &Node) -> Option<String> {
         }
         Data::Text(text) if wants("array") => Some(format!("write `[{text}]`")),
         Data::Number(number) if wants("array") => Some(format!("write `[{number}]`")),
-        Data::Null if wants("object") => Some("write its keys below it".to_owned()),
-        Data::Null => Some("write a value, or remove the key".to_owned()),
+        Data::Null if !wants("object") => Some("write a value, or remove the key".to_owned()),
         _ => None,
     }
+}
+
+/// A mapping that should have exactly one key, from `known`.
+fn not_one(entries: &[Entry], span: Span, place: &Place<'_>, known: &[&str]) -> Diagnostic {
+    let one_of = format!("it is one of {}", suggest::alternatives(known));
+    let Some(second) = entries.get(1) else {
+        let message = format!("{} is empty", place.quoted());
+        return Diagnostic::error("wrong-value", span, message).help(one_of);
+    };
+    let mut named = entries.iter().filter(|entry| known.contains(&entry.key.as_str()));
+    let help = match (named.next(), named.next()) {
+        (None, _) => one_of,
+        (Some(_), Some(_)) => {
+            "keep one of them; in a list, each begins with a `-` of its own".to_owned()
+        }
+        (Some(first), None) => {
+            let other = entries.iter().find(|entry| entry.key != first.key).unwrap_or(second);
+            format!("put it inside: `{}: {{{}: …}}`, or remove it", first.key, other.key)
+        }
+    };
+    let message = format!("{} takes one thing, and this is a second", place.quoted());
+    Diagnostic::error("wrong-value", second.key_span, message).help(help)
 }
 
 fn too_few(

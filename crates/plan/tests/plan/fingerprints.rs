@@ -1,0 +1,136 @@
+//! What a fingerprint depends on, and what it does not.
+
+use wick_core::Digest;
+use wick_plan::{FingerprintParts, Materials, Plan, explain_change};
+
+use crate::plan;
+
+fn stage(body: &str) -> Plan {
+    plan(&format!("pipeline: p\nstages:\n  s:\n    uses: make\n    with: {body}\n"))
+}
+
+fn parts(plan: &Plan, name: &str, materials: Materials<'_>) -> FingerprintParts {
+    plan.fingerprint_parts(plan.find(name).expect("a stage"), materials)
+}
+
+fn simple(body: &str) -> FingerprintParts {
+    parts(&stage(body), "s", Materials::default())
+}
+
+#[test]
+fn only_what_determines_the_outputs_counts() {
+    let base = simple("{columns: [a], rows: 3}").fingerprint();
+    // The order of keys, the stage's name, and all that says how rather than what.
+    assert_eq!(simple("{rows: 3, columns: [a]}").fingerprint(), base);
+    let other = plan(
+        "pipeline: q\nparams: {n: 3}\nstages:\n  other:\n    uses: make\n    with: {columns: [a], \
+         rows: \"${params.n}\"}\n    timeout: 1h\n    retry: {attempts: 3}\n    cache: false\n    \
+         description: text\n    resources: {cpus: 2}\n",
+    );
+    assert_eq!(parts(&other, "other", Materials::default()).fingerprint(), base);
+    // The configuration.
+    assert_ne!(simple("{columns: [a], rows: 4}").fingerprint(), base);
+    assert_ne!(simple("{columns: [a]}").fingerprint(), base);
+    assert_ne!(simple("{columns: [a, b], rows: 3}").fingerprint(), base);
+    assert_ne!(simple("{columns: [\"a\\\" b\"], rows: 3}").fingerprint(), base);
+}
+
+#[test]
+fn sources_count_by_content_not_by_path() {
+    let source = |path: &str, content: &[u8]| {
+        let plan = stage(&format!("{{columns: [a], path: {path}}}"));
+        let sources = [Digest::of(content)];
+        parts(&plan, "s", Materials { sources: &sources, ..Materials::default() })
+    };
+    let base = source("data/a.csv", b"1");
+    assert_eq!(source("elsewhere/b.csv", b"1").fingerprint(), base.fingerprint());
+    assert_ne!(source("data/a.csv", b"2").fingerprint(), base.fingerprint());
+    assert_eq!(explain_change(&base, &source("data/a.csv", b"2")), ["source `data/a.csv` changed"]);
+    assert!(explain_change(&base, &source("data/b.csv", b"1")).is_empty());
+}
+
+#[test]
+fn environment_counts_by_value_and_is_never_shown() {
+    let with = |value: Option<&str>| {
+        let plan = stage("{columns: [a], variable: TOKEN}");
+        let environment = [value.map(str::to_owned)];
+        parts(&plan, "s", Materials { environment: &environment, ..Materials::default() })
+    };
+    let base = with(Some("secret"));
+    assert_ne!(base.fingerprint(), with(Some("other")).fingerprint());
+    assert_ne!(base.fingerprint(), with(None).fingerprint());
+    assert_eq!(explain_change(&base, &with(None)), ["environment variable `TOKEN` changed"]);
+    let json = serde_json::to_string(&base).expect("parts are JSON");
+    assert!(!json.contains("secret"), "{json}");
+    assert_eq!(serde_json::from_str::<FingerprintParts>(&json).expect("its own JSON"), base);
+}
+
+#[test]
+fn inputs_count_by_port_and_digest() {
+    let yaml = |inputs: &str| {
+        plan(&format!(
+            "pipeline: p\nstages:\n  a: {{uses: make, with: {{columns: [x]}}}}\n  b: {{uses: make, \
+             with: {{columns: [x]}}}}\n  c: {{uses: command, inputs: {inputs}, with: {{run: \"true\"}}}}\n"
+        ))
+    };
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    let with = |inputs: &str, digests: [Digest; 2]| {
+        parts(&yaml(inputs), "c", Materials { inputs: &digests, ..Materials::default() })
+    };
+    let base = with("{l: a, r: b}", [one, two]);
+    assert_eq!(with("{r: a, l: b}", [two, one]).fingerprint(), base.fingerprint());
+    assert_ne!(with("{l: a, r: b}", [two, one]).fingerprint(), base.fingerprint());
+    assert_eq!(explain_change(&base, &with("{l: a, r: b}", [one, one])), ["input `r` changed"]);
+    assert_eq!(
+        explain_change(&base, &with("{l: a, q: b}", [one, two])),
+        ["input `q` was added", "input `r` was removed"]
+    );
+}
+
+#[test]
+fn changes_are_told_by_name_and_value() {
+    let old = simple("{columns: [a, b], rows: 3}");
+    assert!(explain_change(&old, &old).is_empty());
+    assert_eq!(
+        explain_change(&old, &simple("{columns: [a, c], rows: 4}")),
+        ["`with.columns[1]` changed from \"b\" to \"c\"", "`with.rows` changed from 3 to 4"]
+    );
+    assert_eq!(
+        explain_change(&old, &simple("{columns: [a, b, c]}")),
+        ["`with.columns[2]` was added (\"c\")", "`with.rows` was removed (3)"]
+    );
+    let mut newer = old.clone();
+    newer.parts[1].digest = Digest::of(b"4");
+    newer.parts[1].shown = Some("4".to_owned());
+    assert_eq!(explain_change(&old, &newer), ["the kind's revision changed from 3 to 4"]);
+    let mut command = plan("pipeline: p\nstages:\n  s: {uses: command, with: {run: \"true\"}}");
+    command.pipeline = "x".into();
+    assert_eq!(
+        explain_change(&old, &parts(&command, "s", Materials::default())),
+        ["`uses` changed from make to command"]
+    );
+}
+
+/// The fingerprints of an older wick must be found again: this one may change only together
+/// with `FINGERPRINT_VERSION`.
+#[test]
+fn the_encoding_is_stable() {
+    assert_eq!(
+        simple("{columns: [a, \"é\"], rows: 3}").fingerprint().to_string(),
+        "9779df02a8653568e6553dfe16feacb4d59013c789c87d4b03b9c9118d52c306"
+    );
+}
+
+#[test]
+fn the_plans_digest_follows_what_would_run() {
+    let base = stage("{columns: [a]}");
+    assert_eq!(base.digest(), stage("{\"columns\": [a]}").digest());
+    assert_ne!(base.digest(), stage("{columns: [b]}").digest());
+    let mut moved = base.clone();
+    moved.file = "/elsewhere/p.yaml".into();
+    moved.base = "/elsewhere".into();
+    assert_eq!(moved.digest(), base.digest());
+    let mut slower = base.clone();
+    slower.stages[0].retry.attempts = 2;
+    assert_ne!(slower.digest(), base.digest());
+}

@@ -1,0 +1,42 @@
+//! The plan, with small kinds of its own.
+
+mod fingerprints;
+mod kinds;
+mod mistakes;
+mod never_panic;
+mod resolving;
+mod speed;
+
+use std::path::Path;
+
+use wick_plan::{Diagnostic, Machine, Override, Plan, Request, check};
+
+/// Checks `yaml` with the kinds of these tests, on a machine with 4 processors and 8 GB.
+pub fn check_yaml(yaml: &[u8], overrides: &[Override]) -> (Option<Plan>, Vec<Diagnostic>) {
+    check(&Request {
+        source: yaml,
+        file: Path::new("/project/test.yaml"),
+        overrides,
+        registry: &kinds::registry(),
+        environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
+        machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
+    })
+}
+
+/// The plan of a pipeline without mistakes.
+#[track_caller]
+pub fn plan(yaml: &str) -> Plan {
+    plan_with(yaml, &[])
+}
+
+/// The plan of a pipeline without mistakes, with these `-p` arguments.
+#[track_caller]
+pub fn plan_with(yaml: &str, arguments: &[&str]) -> Plan {
+    let overrides: Vec<Override> =
+        arguments.iter().map(|text| Override::parse(text).expect("an override")).collect();
+    let (plan, diagnostics) = check_yaml(yaml.as_bytes(), &overrides);
+    match plan {
+        Some(plan) => plan,
+        None => panic!("{diagnostics:#?}"),
+    }
+}
