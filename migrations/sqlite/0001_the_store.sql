@@ -160,7 +160,7 @@ CREATE TABLE metric_keys (
 ) STRICT;
 
 -- One row for each series, with what is asked most: its latest point, kept while points are
--- appended. SQLite keeps NaN as NULL.
+-- appended. SQLite keeps NaN as NULL, and -0 as 0.
 CREATE TABLE metrics (
     id       INTEGER PRIMARY KEY,
     run_id   INTEGER NOT NULL,

@@ -20,9 +20,9 @@ use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timesta
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
 pub use records::{
-    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
-    MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, RunQuery, RunRecord, RunSummary,
-    Series, SourceStamp, StageRecord,
+    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
+    Lease, MAX_SUMMARY_METRICS, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord,
+    RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageRecord,
 };
 
 /// Opens the store at `location`: a path or `sqlite://path` for SQLite, which is made if it is

@@ -28,6 +28,10 @@ const LEASE_HOLDS: &str = "SELECT 1 FROM leases WHERE run_id = $1 AND token = $2
 
 /// `$1` is the run, `$2` the lease's token; the rest are JSON arrays of rows. `->` and `->>`
 /// take a column of a row by its place.
+///
+/// `$1 + 0 * new.key` is `$1`. Written so, it says nothing before there is a row of `new`: so the
+/// planner takes the rows one by one and finds each in the table by its key, and does not go
+/// through all rows of the run for each.
 const APPEND: &str = "
     SELECT 1 FROM leases WHERE run_id = $1 AND token = $2;
 
@@ -46,7 +50,7 @@ const APPEND: &str = "
             cpu_micros = new.value ->> 6, max_rss_bytes = new.value ->> 7,
             failure = new.value ->> 8, effects = new.value ->> 9
         FROM json_each($5) AS new
-        WHERE attempts.run_id = $1 AND attempts.position = new.value ->> 0
+        WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1 AND attempts.token = new.value ->> 2
           AND attempts.state = 'running';
 
@@ -60,7 +64,7 @@ const APPEND: &str = "
 
     UPDATE attempts SET pid = new.value ->> 2
         FROM json_each($7) AS new
-        WHERE attempts.run_id = $1 AND attempts.position = new.value ->> 0
+        WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1;
 
     UPDATE stages
@@ -75,7 +79,7 @@ const APPEND: &str = "
             finished = new.value ->> 10,
             failure = CASE new.value ->> 11 WHEN 1 THEN new.value ->> 12 ELSE failure END
         FROM json_each($8) AS new
-        WHERE stages.run_id = $1 AND stages.position = new.value ->> 0
+        WHERE stages.run_id = $1 + 0 * new.key AND stages.position = new.value ->> 0
           AND CASE stages.state WHEN 'lost' THEN 'failed' ELSE stages.state END
               = new.value ->> 1;
 
@@ -322,17 +326,18 @@ impl SqliteStore {
         if outcome.rows.is_empty() && !outcome.changed.is_empty() {
             return Err(StoreError::LeaseLost(lease.run.clone()));
         }
-        done.map_err(|error| self.refused(error))?;
         if only_points {
-            return Ok(());
+            return done.map_err(|error| self.refused(error));
         }
-        if outcome.changed.get(ENDS_ATTEMPTS) != Some(&(changes.ended.len() as u64)) {
+        // Looked at before the error: what a stale attempt brings along may not fit either.
+        let changed = |statement: usize| outcome.changed.get(statement).copied();
+        if changed(ENDS_ATTEMPTS).is_some_and(|rows| rows != changes.ended.len() as u64) {
             return Err(self.stale(connection, directory, changes).await?);
         }
-        if outcome.changed.get(MOVES_STAGES) != Some(&(changes.stages.len() as u64)) {
+        if changed(MOVES_STAGES).is_some_and(|rows| rows != changes.stages.len() as u64) {
             return Err(self.misplaced(connection, directory, changes).await?);
         }
-        Ok(())
+        done.map_err(|error| self.refused(error))
     }
 
     /// Which attempt did not end: the one whose row is not as it was to be written.

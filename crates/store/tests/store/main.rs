@@ -1,0 +1,54 @@
+//! What every store does, whatever database it is made on: one suite, run on each of them.
+
+mod driving;
+mod figures;
+mod history;
+mod models;
+mod random;
+mod sqlite;
+mod world;
+
+/// All cases of the suite, each as a test that `$run` gives a fresh store.
+#[macro_export]
+macro_rules! suite {
+    ($run:path) => {
+        $crate::suite! { $run:
+            driving::a_new_run_stands_as_it_was_told,
+            driving::ids_and_names_are_unique,
+            driving::attempts_leave_rows_and_events,
+            driving::a_whole_life_in_one_batch,
+            driving::a_stage_is_tried_again,
+            driving::a_stale_token_publishes_nothing,
+            driving::what_does_not_fit_is_refused_whole,
+            driving::a_lease_is_held_by_one_engine,
+            driving::a_dead_engine_leaves_an_interrupted_run,
+            driving::a_run_is_taken_up,
+            driving::a_run_that_ended_can_be_taken_up_unless_it_succeeded,
+            driving::a_cancel_reaches_the_engine,
+            driving::fingerprints_find_the_newest_success,
+            driving::source_stamps_are_replaced,
+            driving::many_writers_wait_for_each_other,
+            history::runs_are_found_by_prefix,
+            history::runs_are_listed_newest_first,
+            history::metrics_keep_every_bit,
+            history::the_latest_point_has_the_highest_step,
+            history::a_long_series_is_read_whole,
+            history::cached_stages_show_their_origin,
+            history::parts_are_kept_with_the_stage,
+            history::events_are_read_from_where_one_left_off,
+            history::odd_texts_survive,
+            models::versions_count_up,
+            models::aliases_move,
+            models::stages_register_models,
+            random::any_life_of_a_run_keeps_the_books,
+        }
+    };
+    ($run:path: $($module:ident::$case:ident,)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $run(async |store| $crate::$module::$case(store).await);
+            }
+        )*
+    };
+}

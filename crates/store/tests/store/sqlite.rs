@@ -1,0 +1,140 @@
+//! The suite on SQLite, and what only a file can go through.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use wick_store::sqlite::SqliteStore;
+use wick_store::{Store, StoreError, open};
+
+use crate::world::*;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(future)
+}
+
+fn run(case: impl AsyncFnOnce(&dyn Store)) {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("store.db")).await.expect("a store");
+        case(&store).await;
+        store.close().await;
+    });
+}
+
+crate::suite!(run);
+
+/// Asks the file itself, past the store.
+async fn execute(path: &Path, sql: &'static str) {
+    use sqlx::ConnectOptions;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = options.connect().await.expect("a connection");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("it works");
+    sqlx::Connection::close(connection).await.expect("it closes");
+}
+
+#[test]
+fn a_store_is_made_and_found_again() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("deep/store.db");
+        let location = path.display().to_string();
+        let store = open(&location).await.expect("a new store");
+        let run = new_run(&["a"]);
+        store.create_run(&run, &engine(), now()).await.expect("a new run");
+        store.close().await;
+        assert!(matches!(store.models().await, Err(StoreError::Database { .. })), "closed");
+        assert!(store.create_run(&run, &engine(), now()).await.is_err(), "closed");
+        let store = open(&format!("sqlite://{location}")).await.expect("the same store");
+        assert_eq!(store.location(), location);
+        assert_eq!(store.find_runs("@last").await.expect("an answer"), [run.id]);
+    });
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_committed() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path).await.expect("a store");
+        let driven = Driven::new(&store, &["a"]).await;
+        driven.succeed("a", "a").await;
+        // As the file is when the process dies here: the log is not yet in the file.
+        let copy = folder.path().join("copy.db");
+        std::fs::copy(&path, &copy).expect("a copy");
+        std::fs::copy(path.with_extension("db-wal"), copy.with_extension("db-wal"))
+            .expect("a copy");
+        let again = SqliteStore::open(&copy).await.expect("it recovers");
+        let stages = again.stages(&driven.run).await.expect("stages");
+        assert_eq!(stages[0].state, wick_core::AttemptState::Succeeded);
+    });
+}
+
+#[test]
+fn many_open_a_new_store_at_once() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("store.db");
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                block_on(async {
+                    let store = SqliteStore::open(&path).await.expect("a store");
+                    let driven = Driven::new(&store, &["a"]).await;
+                    driven.succeed("a", "a").await;
+                });
+            });
+        }
+    });
+    block_on(async {
+        let store = SqliteStore::open(&path).await.expect("a store");
+        assert_eq!(store.runs(&Default::default()).await.expect("runs").len(), 6);
+    });
+}
+
+#[test]
+fn what_is_not_a_store_is_left_alone() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("notes.db");
+        execute(&path, "CREATE TABLE notes (text TEXT)").await;
+        let error = SqliteStore::open(&path).await.expect_err("another program's");
+        assert!(error.to_string().ends_with("a database of another program"), "{error}");
+        let path = folder.path().join("text");
+        std::fs::write(&path, "not a database, but long enough to be read as one").expect("a file");
+        let error = SqliteStore::open(&path).await.expect_err("a text");
+        assert!(matches!(error, StoreError::Location { .. }), "{error:?}");
+        let error = SqliteStore::open(folder.path()).await.expect_err("a folder");
+        assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
+        let error = open("mysql://host/db").await.err().expect("not supported");
+        assert!(matches!(error, StoreError::Location { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_newer_store_is_refused() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        SqliteStore::open(&path).await.expect("a store").close().await;
+        execute(&path, "PRAGMA user_version = 9999").await;
+        let error = SqliteStore::open(&path).await.expect_err("too new");
+        assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn an_interrupted_migration_is_finished() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        SqliteStore::open(&path).await.expect("a store").close().await;
+        // The migrations were applied, and the process died before it wrote the version.
+        execute(&path, "PRAGMA user_version = 0").await;
+        let store = SqliteStore::open(&path).await.expect("a store");
+        Driven::new(&store, &["a"]).await.succeed("a", "a").await;
+    });
+}
