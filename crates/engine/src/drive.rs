@@ -17,17 +17,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wick_artifact::ArtifactStore;
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Failure, Input, MetricPoint, Output,
-    RunState, Token, Usage,
+    AttemptState, Effect, Event, EventBody, Failure, Input, MetricPoint, Output, RunState, Token,
+    Usage,
 };
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
 use crate::command::config::CommandConfig;
 use crate::command::launch::{Passed, ProcessSpec};
-use crate::dispatcher::{
-    Action, CancelMode, Decision, Dispatcher, Fact, Message, Policy, Timer,
-};
+use crate::dispatcher::{Action, CancelMode, Decision, Dispatcher, Fact, Message, Policy, Timer};
 use crate::engine::CancelHandle;
 use crate::error::{EngineError, EngineResult};
 use crate::folder::attempt_folder;
@@ -183,8 +181,7 @@ impl Drive {
             let ended = recorder.await;
             let _ = done.send(News::RecorderEnded(ended));
         });
-        let heartbeat =
-            tokio::spawn(beat(setup.store.clone(), setup.lease.clone(), news.clone()));
+        let heartbeat = tokio::spawn(beat(setup.store.clone(), setup.lease.clone(), news.clone()));
         let count = setup.plan.stages.len();
         Ok(Self {
             dispatcher: Dispatcher::new(&setup.plan, policy, &setup.earlier_attempts),
@@ -322,10 +319,8 @@ impl Drive {
         let mut requests = Vec::with_capacity(stages.len());
         for stage in stages {
             let inputs = self.inputs_of(stage)?;
-            requests.push(Request {
-                stage,
-                inputs: inputs.iter().map(|input| input.digest).collect(),
-            });
+            requests
+                .push(Request { stage, inputs: inputs.iter().map(|input| input.digest).collect() });
             self.stages[stage.get()].inputs = inputs;
         }
         let (resolver, news) = (self.setup.resolver.clone(), self.news.clone());

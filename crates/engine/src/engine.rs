@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::sync::watch;
 use wick_artifact::ArtifactStore;
-use wick_core::{Digest, RunId};
+use wick_core::{Digest, Output, RunId, RunState};
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
 
@@ -40,10 +40,10 @@ pub struct RunOptions {
     pub use_cache: bool,
     /// Whether stages that do not need a failed one go on.
     pub keep_going: bool,
-    /// The existing run to take up, whose plan must be the same; a new run otherwise.
-    pub resume: Option<RunId>,
-    /// The run that a new run repeats.
-    pub parent: Option<RunId>,
+    /// The run to do again. If the plan is the same, and nothing that succeeded in that run has
+    /// changed since, it is taken up where it broke, with more attempts. Otherwise, or if it
+    /// succeeded altogether, a new run begins with that one as its parent, and reuses what it can.
+    pub rerun: Option<RunId>,
     /// The pipeline file as it was read.
     pub pipeline_text: String,
     /// What is recorded of machine, versions and code: an object.
@@ -59,8 +59,7 @@ impl RunOptions {
             slots: Slots::of_machine(),
             use_cache: true,
             keep_going: true,
-            resume: None,
-            parent: None,
+            rerun: None,
             pipeline_text: pipeline_text.into(),
             environment: Value::Object(serde_json::Map::new()),
             cancel: CancelHandle::default(),
@@ -146,24 +145,28 @@ impl Engine {
         let began = Instant::now();
         let plan = Arc::new(plan.clone());
         let engine = identity::engine_id()?;
-        let (lease, kept, earlier_attempts) = match &options.resume {
-            Some(run) => self.take_run(run, &plan, &engine).await?,
-            None => (self.create_run(&plan, &options, &engine).await?, HashMap::new(), Vec::new()),
+        let broken = match &options.rerun {
+            Some(run) => self.broken_run(run, &plan, options.use_cache).await?,
+            None => None,
+        };
+        let (lease, resolver, earlier_attempts) = match (broken, &options.rerun) {
+            (Some(Broken { resolver, attempts }), Some(run)) => {
+                (self.store.take_run(run, &engine, identity::now()).await?, resolver, attempts)
+            }
+            _ => {
+                let lease = self.create_run(&plan, &options, &engine).await?;
+                let resolver = self.resolver(&plan, options.use_cache, HashMap::new());
+                (lease, resolver, Vec::new())
+            }
         };
         let run = lease.run.clone();
         let folder = self.run_folder(&run);
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
-        let resolver = Arc::new(Resolver::new(
-            plan.clone(),
-            self.store.clone(),
-            self.artifacts.clone(),
-            options.use_cache,
-            kept,
-        ));
-        if let Some(outputs) = self.recent_outputs(&plan, &run, options.parent.as_ref()).await? {
+        if let Some(outputs) = self.recent_outputs(&plan, &run, options.rerun.as_ref()).await? {
             resolver.foresee(&outputs).await?;
         }
+        let resolver = Arc::new(resolver);
         reporter.run_started(&run, &plan, &folder);
         let drive = Drive::new(drive::Setup {
             plan,
@@ -202,7 +205,7 @@ impl Engine {
             pipeline: plan.pipeline.clone(),
             pipeline_path: path_text(&plan.file),
             pipeline_text: options.pipeline_text.clone(),
-            parent: options.parent.clone(),
+            parent: options.rerun.clone(),
             params: plan.params.clone(),
             overridden: plan.overridden.clone(),
             environment: options.environment.clone(),
@@ -212,20 +215,32 @@ impl Engine {
         Ok(self.store.create_run(&new, engine, identity::now()).await?)
     }
 
-    /// Takes up a run: its lease, what its stages have made, and how many attempts each had.
-    async fn take_run(
+    fn resolver(
+        &self,
+        plan: &Arc<Plan>,
+        use_cache: bool,
+        kept: HashMap<StageIndex, KeptStage>,
+    ) -> Resolver {
+        let (store, artifacts) = (self.store.clone(), self.artifacts.clone());
+        Resolver::new(plan.clone(), store, artifacts, use_cache, kept)
+    }
+
+    /// What is needed to take up `run` where it broke; `None` if it cannot be.
+    async fn broken_run(
         &self,
         run: &RunId,
-        plan: &Plan,
-        engine: &EngineId,
-    ) -> EngineResult<(Lease, HashMap<StageIndex, KeptStage>, Vec<u32>)> {
-        let lease = self.store.take_run(run, engine, identity::now()).await?;
-        let places: HashMap<&str, StageIndex> =
-            plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect();
+        plan: &Arc<Plan>,
+        use_cache: bool,
+    ) -> EngineResult<Option<Broken>> {
+        let record = self.store.run(run).await?.ok_or_else(|| StoreError::NoRun(run.clone()))?;
+        if record.plan != plan.digest() || record.state == RunState::Succeeded {
+            return Ok(None);
+        }
+        let places = places(plan);
         let mut kept = HashMap::new();
         let mut attempts = vec![0; plan.stages.len()];
         for record in self.store.stages(run).await? {
-            let Some(index) = places.get(record.stage.as_str()) else { continue };
+            let Some(index) = places.get(record.stage.as_str()) else { return Ok(None) };
             attempts[index.get()] = record.attempts;
             if record.state.has_outputs()
                 && let Some(fingerprint) = record.fingerprint
@@ -236,7 +251,7 @@ impl Engine {
         for record in self.store.artifacts(run).await? {
             let Some(index) = places.get(record.stage.as_str()) else { continue };
             if let Some(kept) = kept.get_mut(index) {
-                kept.outputs.push(wick_core::Output {
+                kept.outputs.push(Output {
                     port: record.port,
                     port_type: record.port_type,
                     digest: record.digest,
@@ -245,7 +260,8 @@ impl Engine {
                 });
             }
         }
-        Ok((lease, kept, attempts))
+        let resolver = self.resolver(plan, use_cache, kept);
+        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, attempts }))
     }
 
     /// What the stages of the parent, or of the newest other run of the experiment, have made.
@@ -276,6 +292,19 @@ impl Engine {
     }
 }
 
+/// A run that can be taken up.
+struct Broken {
+    /// Knows what the run's stages have made.
+    resolver: Resolver,
+    /// How many attempts each stage had.
+    attempts: Vec<u32>,
+}
+
+/// The places of stages, by name.
+fn places(plan: &Plan) -> HashMap<&str, StageIndex> {
+    plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect()
+}
+
 /// The newest run of the plan's experiment and pipeline, other than `except`.
 pub(crate) async fn newest_run(
     store: &dyn Store,
@@ -294,8 +323,7 @@ pub(crate) async fn outputs_of(
     plan: &Plan,
     run: &RunId,
 ) -> Result<HashMap<(StageIndex, String), Digest>, StoreError> {
-    let places: HashMap<&str, StageIndex> =
-        plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect();
+    let places = places(plan);
     let artifacts = store.artifacts(run).await?;
     Ok(artifacts
         .into_iter()

@@ -115,10 +115,7 @@ pub fn supervisor_lost() -> Failure {
 /// How many processes the kernel has killed for memory in this control group so far.
 pub fn out_of_memory_kills() -> u64 {
     let Ok(events) = std::fs::read_to_string("/sys/fs/cgroup/memory.events") else { return 0 };
-    events
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-        .unwrap_or(0)
+    events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

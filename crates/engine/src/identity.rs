@@ -47,30 +47,12 @@ impl Tokens {
     }
 }
 
-/// The machine's name.
-pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 /// This process, as an engine.
 ///
 /// # Errors
 /// If the system has no random numbers to give.
 pub fn engine_id() -> EngineResult<EngineId> {
-    Ok(EngineId {
-        host: host(),
-        pid: std::process::id(),
-        process_start: process_start().unwrap_or(0),
-        token: Tokens::from_seed(random()?).draw(),
-    })
-}
-
-/// When this process started, in ticks since the machine did: the 22nd field of its `stat`
-/// (proc(5)). The second field is the name in brackets, which may hold anything.
-fn process_start() -> Option<u64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_whitespace().nth(19)?.parse().ok()
+    Ok(wick_store::this_engine(Tokens::from_seed(random()?).draw()))
 }
 
 #[cfg(test)]
@@ -83,10 +65,5 @@ mod tests {
         let drawn: std::collections::HashSet<u64> = (0..1000).map(|_| tokens.draw().0).collect();
         assert_eq!(drawn.len(), 1000);
         assert!(drawn.iter().all(|token| i64::try_from(*token).is_ok()));
-    }
-
-    #[test]
-    fn a_process_knows_when_it_started() {
-        assert!(process_start().is_some_and(|ticks| ticks > 0));
     }
 }

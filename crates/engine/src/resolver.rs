@@ -102,13 +102,35 @@ impl Resolver {
         Ok(resolutions)
     }
 
+    /// Whether everything that succeeded in earlier drives of the run still stands: its
+    /// fingerprint is the same, and its outputs are there.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn keeps_all(&self) -> EngineResult<bool> {
+        self.digest_sources(self.kept.keys().copied()).await?;
+        Ok(self.kept.iter().all(|(index, kept)| {
+            let inputs = self.plan.stage(*index).inputs.iter().map(|input| {
+                let outputs = &self.kept.get(&input.from)?.outputs;
+                let output = outputs.iter().find(|output| output.port == input.output)?;
+                Some(output.digest)
+            });
+            let inputs: Option<Vec<Digest>> = inputs.collect();
+            inputs.is_some_and(|inputs| self.fingerprint(*index, &inputs).0 == kept.fingerprint)
+                && self.are_there(&kept.outputs)
+        }))
+    }
+
     /// Guesses, from the outputs that an earlier run recorded, which fingerprints the whole plan
     /// will have, and asks the store for all of them at once. Where the guess is right, which it
     /// is when little has changed, resolving the plan level by level asks nothing more.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn foresee(&self, outputs: &HashMap<(StageIndex, String), Digest>) -> EngineResult<()> {
+    pub async fn foresee(
+        &self,
+        outputs: &HashMap<(StageIndex, String), Digest>,
+    ) -> EngineResult<()> {
         if !self.use_cache {
             return Ok(());
         }
@@ -186,7 +208,9 @@ impl Resolver {
             .filter(|place| {
                 let resolution = &resolutions[*place];
                 let cache = self.plan.stage(resolution.stage).cache;
-                cache && matches!(resolution.found, Found::Nothing) && self.is_readable(resolution.stage)
+                cache
+                    && matches!(resolution.found, Found::Nothing)
+                    && self.is_readable(resolution.stage)
             })
             .collect();
         let mut asked = Vec::new();

@@ -23,7 +23,7 @@ pub struct CommandConfig {
     #[serde(default)]
     pub outputs: IndexMap<String, OutputSpec>,
     /// Files and folders of code, from the pipeline file's folder: when one changes, the stage
-    /// runs again. Files that `run` names are code by themselves.
+    /// runs again. Scripts that `run` names are code by themselves.
     #[serde(default)]
     pub code: Vec<PathBuf>,
     /// Environment variables that the program sees beside the usual ones: when a value changes,

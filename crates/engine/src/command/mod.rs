@@ -7,6 +7,7 @@ pub mod collect;
 pub mod config;
 pub mod launch;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use wick_core::{PortName, PortType};
@@ -49,7 +50,7 @@ variables named in `env`; and `WICK_RUN`, `WICK_STAGE`, `WICK_ATTEMPT`, `WICK_CP
 appended to the file `WICK_METRICS` are recorded as metrics while the program runs.
 
 The stage runs again when `with`, an input, a file of `code` or a variable of `env` has changed.
-Files of the pipeline's folder that `run` names as words count as `code` by themselves. When the
+Scripts of the pipeline's folder that `run` names as words count as `code` by themselves. When the
 program ends, processes that it left behind are ended too.",
     examples: &[
         Example {
@@ -151,7 +152,7 @@ impl TypedKind for Command {
                 );
             }
         }
-        for path in named_files(&config.run, &workdir) {
+        for path in named_code(&config.run, &workdir) {
             if !checked.sources.contains(&path) {
                 checked.sources.push(path);
             }
@@ -191,9 +192,15 @@ fn check_references(word: &str, config: &CommandConfig, known: &Known<'_>, issue
     }
 }
 
-/// Files below the folder `workdir` that the command names as words of its own: scripts, for the
-/// most part. Programs found by `PATH` and files elsewhere are the user's to declare.
-fn named_files(run: &Run, workdir: &Path) -> Vec<PathBuf> {
+/// What files of code are called.
+const CODE: &[&str] = &[
+    "py", "sh", "bash", "zsh", "r", "R", "jl", "js", "mjs", "ts", "pl", "rb", "lua", "sql", "ipynb",
+];
+
+/// Code below the folder `workdir` that the command names as words of its own: scripts by their
+/// extension, and executable files. Data is not counted: the command may be what writes it.
+/// Programs found by `PATH` and files elsewhere are the user's to declare.
+fn named_code(run: &Run, workdir: &Path) -> Vec<PathBuf> {
     let separators: &[char] = match run {
         Run::Words(_) => &[],
         Run::Shell(_) => &[' ', '\t', '\n', ';', '&', '|', '<', '>', '(', ')', '"', '\''],
@@ -201,9 +208,16 @@ fn named_files(run: &Run, workdir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for word in run.words().flat_map(|word| word.split(separators)) {
         let relative = Path::new(word);
-        let inside = !word.is_empty() && relative.is_relative() && !word.contains("..");
-        if inside && !word.contains("${") && workdir.join(relative).is_file() {
-            found.push(workdir.join(relative.strip_prefix(".").unwrap_or(relative)));
+        if word.is_empty() || relative.is_absolute() || word.contains("..") || word.contains("${") {
+            continue;
+        }
+        let path = workdir.join(relative.strip_prefix(".").unwrap_or(relative));
+        let Ok(metadata) = path.metadata() else { continue };
+        let extension = relative.extension().and_then(|extension| extension.to_str());
+        let is_code = extension.is_some_and(|extension| CODE.contains(&extension))
+            || metadata.permissions().mode() & 0o111 != 0;
+        if metadata.is_file() && is_code {
+            found.push(path);
         }
     }
     found
@@ -255,6 +269,9 @@ mod tests {
         let config = json!({"run": ["python3", "clean.py", "-v"]});
         assert_eq!(check(config, base.path()), (vec![], expect.clone()));
         let config = json!({"run": "python3 ./clean.py>${outputs.x}", "outputs": {"x": "file"}});
+        assert_eq!(check(config, base.path()), (vec![], expect.clone()));
+        std::fs::write(base.path().join("out.csv"), "").expect("written");
+        let config = json!({"run": "python3 clean.py > out.csv"});
         assert_eq!(check(config, base.path()), (vec![], expect.clone()));
         let config = json!({"run": ["python3", "clean.py"], "code": ["clean.py"]});
         assert_eq!(check(config, base.path()), (vec![], expect));

@@ -129,10 +129,11 @@ impl Drive {
             return Ok(config.clone());
         }
         let config = &self.setup.plan.stage(stage).config;
-        let config = serde::Deserialize::deserialize(config).map_err(|error: serde_json::Error| {
-            StageError::internal(format!("the plan let a wrong configuration pass: {error}"))
-                .to_failure()
-        })?;
+        let config =
+            serde::Deserialize::deserialize(config).map_err(|error: serde_json::Error| {
+                StageError::internal(format!("the plan let a wrong configuration pass: {error}"))
+                    .to_failure()
+            })?;
         let config: Arc<CommandConfig> = Arc::new(config);
         self.commands.insert(stage, config.clone());
         Ok(config)
@@ -204,7 +205,8 @@ impl Drive {
         match asked {
             Ok(()) => Ok(()),
             Err(error) => {
-                let failure = Failure { cause: FailureCause::Spawn, ..io_failure("start it", error) };
+                let failure =
+                    Failure { cause: FailureCause::Spawn, ..io_failure("start it", error) };
                 self.fail(stage, attempt, failure, Usage::default())
             }
         }
@@ -321,12 +323,11 @@ impl Drive {
             None => self.setup.plan.base.clone(),
         };
         tokio::task::spawn_blocking(move || {
-            let collected = collect::metrics(&config, &folder, &workdir, identity::now()).and_then(
-                |points| {
+            let collected =
+                collect::metrics(&config, &folder, &workdir, identity::now()).and_then(|points| {
                     let outputs = collect::outputs(&config, &folder, &workdir, &artifacts)?;
                     Ok(Collected { outputs, effects: Vec::new(), points })
-                },
-            );
+                });
             let collected = collected.map_err(|error| error.to_failure());
             let _ = news.send(News::Collected(stage, attempt, collected));
         });
@@ -346,9 +347,13 @@ impl Drive {
             failure.exit = Some(exit);
             return self.fail(stage, attempt, failure, usage);
         }
-        let missing = self.setup.plan.stage(stage).outputs.iter().find(|output| {
-            !told.outputs.iter().any(|made| made.port == output.port)
-        });
+        let missing = self
+            .setup
+            .plan
+            .stage(stage)
+            .outputs
+            .iter()
+            .find(|output| !told.outputs.iter().any(|made| made.port == output.port));
         let unsaid = if exit != Exit::Code(0) {
             let out_of_memory = self.memory_ran_out(exit);
             Some(failure::ended(exit, "the worker", out_of_memory))
@@ -475,7 +480,10 @@ impl Running {
 impl Stage {
     /// Reads what was reported since the last time: points, and the latest progress. A file that
     /// cannot be read now is looked at again next time.
-    fn read(&mut self, now: wick_core::Timestamp) -> (Vec<MetricPoint>, Option<wick_core::Progress>) {
+    fn read(
+        &mut self,
+        now: wick_core::Timestamp,
+    ) -> (Vec<MetricPoint>, Option<wick_core::Progress>) {
         match self {
             Stage::Command { metrics, .. } => (metrics.read(now).unwrap_or_default(), None),
             Stage::Native { events, told } => {
