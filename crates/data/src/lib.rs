@@ -8,6 +8,7 @@ pub mod columns;
 pub mod dataset;
 mod dates;
 pub mod error;
+pub mod extend;
 pub mod read;
 mod rows;
 pub mod transform;
@@ -15,6 +16,7 @@ pub mod values;
 
 pub use dataset::{Dataset, DatasetInfo};
 pub use error::{DataError, DataResult, column_help};
+pub use extend::{NewColumn, set_column};
 pub use polars::prelude::DataFrame;
 pub use read::table::read_table;
 pub use rows::frame_from_json;

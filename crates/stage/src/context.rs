@@ -205,20 +205,23 @@ impl<'a> Context<'a> {
         self.emit(WorkerEvent::Metrics(points))
     }
 
+    /// Whether a report of progress would be passed on now: ask before building a costly one.
+    pub fn is_progress_due(&self) -> bool {
+        self.last_progress.is_none_or(|last| {
+            (self.sink.now().micros_since(last) as i128) >= PROGRESS_INTERVAL.as_micros() as i128
+        })
+    }
+
     /// Reports how far the attempt is. Cheap to call often: what comes too soon after the last
     /// report is dropped, unless it is the end.
     ///
     /// # Errors
     /// If the report cannot be kept.
     pub fn progress(&mut self, progress: Progress) -> StageResult {
-        let now = self.sink.now();
-        let soon = self.last_progress.is_some_and(|last| {
-            (now.micros_since(last) as i128) < PROGRESS_INTERVAL.as_micros() as i128
-        });
-        if soon && progress.total != Some(progress.done) {
+        if !self.is_progress_due() && progress.total != Some(progress.done) {
             return Ok(());
         }
-        self.last_progress = Some(now);
+        self.last_progress = Some(self.sink.now());
         self.emit(WorkerEvent::Progress(progress))
     }
 

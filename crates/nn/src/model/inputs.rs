@@ -40,6 +40,26 @@ impl Inputs {
         Ok(Self { rows, shape, values: Values::Numbers(values) })
     }
 
+    /// Images as bytes, one after the other, row by row, the channels of a place together; every
+    /// byte is divided by `scale`.
+    ///
+    /// # Errors
+    /// If they are not `rows` images of `shape`.
+    pub fn from_bytes(
+        rows: usize,
+        shape: SampleShape,
+        values: Vec<u8>,
+        scale: f32,
+    ) -> NnResult<Self> {
+        if values.len() != rows * shape.elements() {
+            return Err(NnError::data(
+                format!("{} bytes are not {rows} samples of {shape}", values.len()),
+                "give images of the size that the network reads",
+            ));
+        }
+        Ok(Self { rows, shape, values: Values::Bytes { values, scale } })
+    }
+
     /// The columns `features` of `frame`.
     ///
     /// # Errors

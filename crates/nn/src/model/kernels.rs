@@ -1,70 +1,120 @@
-//! Which kernel computes which layer: the one place between the layers and the operations.
+//! Which op computes which layer: the one place between the layers and [`crate::ops`].
 
 use candle_core::{D, Tensor};
 
 use super::network::TrainingStep;
-use crate::error::{NnError, NnResult};
+use crate::error::NnResult;
+use crate::ops::{self, ConvOptions, DropoutKey, Window};
 use crate::spec::{Activation, Pair};
 
-/// `activation(x · weightᵀ + bias)`.
-pub fn dense(
+/// The ops' word for an activation; `None` for softmax, which is no function of single values.
+fn of_each_value(activation: Activation) -> Option<ops::Activation> {
+    Some(match activation {
+        Activation::Relu => ops::Activation::Relu,
+        Activation::LeakyRelu => ops::Activation::LeakyRelu { slope: 0.01 },
+        Activation::Elu => ops::Activation::Elu { alpha: 1.0 },
+        Activation::Gelu => ops::Activation::Gelu,
+        Activation::Silu => ops::Activation::Silu,
+        Activation::Tanh => ops::Activation::Tanh,
+        Activation::Sigmoid => ops::Activation::Sigmoid,
+        Activation::Softmax => return None,
+    })
+}
+
+/// `activation` of every value; softmax over the last dimension.
+pub(super) fn activate(x: &Tensor, activation: Activation) -> NnResult<Tensor> {
+    Ok(match of_each_value(activation) {
+        Some(activation) => ops::activate(x, activation)?,
+        None => candle_nn::ops::softmax(x, D::Minus1)?,
+    })
+}
+
+fn then(x: Tensor, activation: Option<Activation>) -> NnResult<Tensor> {
+    match activation {
+        Some(activation) => activate(&x, activation),
+        None => Ok(x),
+    }
+}
+
+/// `activation(x · weightᵀ + bias)`. Images are taken as flat.
+pub(super) fn dense(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
     activation: Option<Activation>,
 ) -> NnResult<Tensor> {
-    let y = x.matmul(&weight.t()?)?.broadcast_add(bias)?;
-    activation.map_or(Ok(y.clone()), |activation| activate(&y, activation))
+    if activation == Some(Activation::Relu) {
+        return Ok(ops::dense(x, weight, Some(bias), ops::Activation::Relu)?);
+    }
+    then(ops::dense(x, weight, Some(bias), ops::Activation::None)?, activation)
+}
+
+/// A convolution's place in the image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placement {
+    pub(super) stride: Pair,
+    pub(super) padding: Pair,
+}
+
+impl Placement {
+    fn options(self, activation: Option<Activation>) -> ConvOptions {
+        ConvOptions {
+            stride: sizes(self.stride),
+            padding: sizes(self.padding),
+            relu: activation == Some(Activation::Relu),
+        }
+    }
 }
 
 /// `activation(x ∗ weight + bias)`.
-pub fn conv2d(
+pub(super) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    stride: Pair,
-    padding: Pair,
+    placement: Placement,
     activation: Option<Activation>,
 ) -> NnResult<Tensor> {
-    let (Some(stride), Some(padding)) = (stride.side(), padding.side()) else {
-        return Err(NnError::config("only square strides", "write one number"));
-    };
-    let y = x.conv2d(weight, padding, stride, 1, 1)?.broadcast_add(&bias.reshape((
-        1,
-        bias.elem_count(),
-        1,
-        1,
-    ))?)?;
-    activation.map_or(Ok(y.clone()), |activation| activate(&y, activation))
+    let y = ops::conv2d(x, weight, Some(bias), placement.options(activation))?;
+    then(y, activation.filter(|activation| *activation != Activation::Relu))
+}
+
+/// Whether a convolution with this activation and the pooling after it can be one op.
+pub(super) fn pools_at_once(activation: Option<Activation>, kernel: Pair, stride: Pair) -> bool {
+    matches!(activation, None | Some(Activation::Relu)) && kernel == stride
+}
+
+/// A convolution and the pooling after it, for which [`pools_at_once`] holds.
+pub(super) fn conv2d_max_pool2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    placement: Placement,
+    activation: Option<Activation>,
+    pool: Pair,
+) -> NnResult<Tensor> {
+    let options = placement.options(activation);
+    Ok(ops::conv2d_max_pool2d(x, weight, Some(bias), options, sizes(pool))?)
 }
 
 /// The largest value of each window.
-pub fn max_pool2d(x: &Tensor, kernel: Pair, stride: Pair) -> NnResult<Tensor> {
-    Ok(x.max_pool2d_with_stride((kernel.rows, kernel.columns), (stride.rows, stride.columns))?)
+pub(super) fn max_pool2d(x: &Tensor, kernel: Pair, stride: Pair) -> NnResult<Tensor> {
+    Ok(ops::max_pool2d(x, window(kernel, stride))?)
 }
 
 /// The mean of each window.
-pub fn avg_pool2d(x: &Tensor, kernel: Pair, stride: Pair) -> NnResult<Tensor> {
-    Ok(x.avg_pool2d_with_stride((kernel.rows, kernel.columns), (stride.rows, stride.columns))?)
+pub(super) fn avg_pool2d(x: &Tensor, kernel: Pair, stride: Pair) -> NnResult<Tensor> {
+    Ok(ops::avg_pool2d(x, window(kernel, stride))?)
 }
 
-/// Values dropped by a mask that depends on seed, step and place alone.
-pub fn dropout(x: &Tensor, rate: f64, place: u64, step: TrainingStep) -> NnResult<Tensor> {
-    let _ = (rate, place, step);
-    Ok(x.clone())
+/// Values dropped by a mask that depends on seed, step and layer alone.
+pub(super) fn dropout(x: &Tensor, rate: f64, layer: u64, step: TrainingStep) -> NnResult<Tensor> {
+    Ok(ops::dropout(x, rate, DropoutKey { seed: step.seed, step: step.step, layer })?)
 }
 
-/// `activation` of every value.
-pub fn activate(x: &Tensor, activation: Activation) -> NnResult<Tensor> {
-    Ok(match activation {
-        Activation::Relu => x.relu()?,
-        // max(x, 0) + 0.01 · min(x, 0), as relu(x) − 0.01 · relu(−x).
-        Activation::LeakyRelu => (x.relu()? - (x.neg()?.relu()? * 0.01)?)?,
-        Activation::Elu => x.elu(1.0)?,
-        Activation::Gelu => x.gelu_erf()?,
-        Activation::Silu => x.silu()?,
-        Activation::Tanh => x.tanh()?,
-        Activation::Sigmoid => candle_nn::ops::sigmoid(x)?,
-        Activation::Softmax => candle_nn::ops::softmax(x, D::Minus1)?,
-    })
+fn window(kernel: Pair, stride: Pair) -> Window {
+    Window { kernel: sizes(kernel), stride: sizes(stride), padding: (0, 0) }
+}
+
+fn sizes(pair: Pair) -> (usize, usize) {
+    (pair.rows, pair.columns)
 }

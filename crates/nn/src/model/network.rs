@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::kernels;
+use super::kernels::{self, Placement};
 use crate::error::{NnError, NnResult};
 use crate::spec::shape::padding_of;
 use crate::spec::{Activation, LayerShape, LayerSpec, Pair};
@@ -26,31 +26,12 @@ pub struct TrainingStep {
 
 #[derive(Debug, Clone)]
 enum Layer {
-    Dense {
-        weight: Tensor,
-        bias: Tensor,
-        activation: Option<Activation>,
-    },
-    Conv2d {
-        weight: Tensor,
-        bias: Tensor,
-        stride: Pair,
-        padding: Pair,
-        activation: Option<Activation>,
-    },
-    MaxPool2d {
-        kernel: Pair,
-        stride: Pair,
-    },
-    AvgPool2d {
-        kernel: Pair,
-        stride: Pair,
-    },
+    Dense { weight: Tensor, bias: Tensor, activation: Option<Activation> },
+    Conv2d { weight: Tensor, bias: Tensor, placement: Placement, activation: Option<Activation> },
+    MaxPool2d { kernel: Pair, stride: Pair },
+    AvgPool2d { kernel: Pair, stride: Pair },
     Flatten,
-    Dropout {
-        rate: f64,
-        place: u64,
-    },
+    Dropout { rate: f64, place: u64 },
     Activation(Activation),
 }
 
@@ -96,9 +77,12 @@ impl Network {
                 LayerSpec::Conv2d(conv) => Layer::Conv2d {
                     weight: weight(0)?,
                     bias: weight(1)?,
-                    stride: conv.stride,
-                    padding: padding_of(conv)
-                        .map_err(|why| NnError::config(why, "give the number of zeros instead"))?,
+                    placement: Placement {
+                        stride: conv.stride,
+                        padding: padding_of(conv).map_err(|why| {
+                            NnError::config(why, "give the number of zeros instead")
+                        })?,
+                    },
                     activation: conv.activation,
                 },
                 LayerSpec::MaxPool2d(pool) => {
@@ -148,15 +132,34 @@ impl Network {
         Ok(outputs)
     }
 
-    /// Applies the layer at `at`, or several at once where one kernel does them together, and
-    /// tells how many.
+    /// Applies the layer at `at`, or two at once where one op does them together, and tells how
+    /// many.
     fn apply(
         &self,
         at: usize,
         value: &Tensor,
         training: Option<TrainingStep>,
     ) -> NnResult<(Tensor, usize)> {
-        Ok((self.layers[at].forward(value, training)?, 1))
+        match (&self.layers[at], self.layers.get(at + 1)) {
+            (
+                Layer::Conv2d { weight, bias, placement, activation },
+                Some(Layer::MaxPool2d { kernel, stride }),
+            ) if kernels::pools_at_once(*activation, *kernel, *stride) => {
+                let pooled = kernels::conv2d_max_pool2d(
+                    value,
+                    weight,
+                    bias,
+                    *placement,
+                    *activation,
+                    *kernel,
+                )?;
+                Ok((pooled, 2))
+            }
+            (Layer::Flatten, Some(dense @ Layer::Dense { .. })) => {
+                Ok((dense.forward(value, training)?, 2))
+            }
+            (layer, _) => Ok((layer.forward(value, training)?, 1)),
+        }
     }
 }
 
@@ -166,8 +169,8 @@ impl Layer {
             Layer::Dense { weight, bias, activation } => {
                 kernels::dense(value, weight, bias, *activation)
             }
-            Layer::Conv2d { weight, bias, stride, padding, activation } => {
-                kernels::conv2d(value, weight, bias, *stride, *padding, *activation)
+            Layer::Conv2d { weight, bias, placement, activation } => {
+                kernels::conv2d(value, weight, bias, *placement, *activation)
             }
             Layer::MaxPool2d { kernel, stride } => kernels::max_pool2d(value, *kernel, *stride),
             Layer::AvgPool2d { kernel, stride } => kernels::avg_pool2d(value, *kernel, *stride),

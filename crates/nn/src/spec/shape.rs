@@ -192,7 +192,9 @@ pub fn padding_of(conv: &Conv2d) -> Result<Pair, &'static str> {
         Padding::Valid => Ok(Pair::square(0)),
         Padding::Zeros(zeros) => Ok(Pair::square(zeros)),
         Padding::Same if conv.stride != Pair::square(1) => Err("`same` needs a stride of 1"),
-        Padding::Same if conv.kernel.rows % 2 == 0 || conv.kernel.columns % 2 == 0 => {
+        Padding::Same
+            if conv.kernel.rows.is_multiple_of(2) || conv.kernel.columns.is_multiple_of(2) =>
+        {
             Err("`same` needs an odd kernel")
         }
         Padding::Same => Ok(Pair { rows: conv.kernel.rows / 2, columns: conv.kernel.columns / 2 }),

@@ -7,19 +7,21 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
-use rand::seq::SliceRandom;
+use candle_core::{Device, Tensor, Var};
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{EarlyStopping, LossSpec, Mode};
 use super::schedule::Schedule;
 use super::scores::{Scorer, Scores};
 use super::settings::{FitSettings, mode_of};
-use super::steps::{Optimizer, Truth, loss_of};
+use super::steps::{loss_of, optimizer};
 use super::watch::{BatchReport, EpochReport, Stopwatch, Watcher};
 use crate::error::{NnError, NnResult};
 use crate::model::{Examples, Model, Network, TargetInfo, Targets, TrainingStep};
+use crate::ops;
+use crate::optimizer::Optimizer;
 
 /// How a training went.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +58,7 @@ pub fn fit(
     let target = model.info().target.clone();
     let mut training = Training {
         network,
-        optimizer: Optimizer::new(settings, &weights)?,
+        optimizer: optimizer(settings, &weights)?,
         weights,
         target: &target,
         settings,
@@ -70,7 +72,11 @@ pub fn fit(
         step: 0,
     };
     let mut outcome = FitOutcome { epochs: Vec::new(), best_epoch: 0, stopped_early: false };
-    let mut best = settings.keep_best_by.as_deref().map(|metric| Best::new(metric, None, 0.0));
+    let mut best = settings.keep_best_by.as_deref().map(|metric| {
+        // Stopping and keeping agree on which way is better.
+        let stopping = settings.early_stopping.as_ref().filter(|spec| spec.monitor == metric);
+        Best::new(metric, stopping.and_then(|spec| spec.mode), 0.0)
+    });
     let mut stopping = settings.early_stopping.as_ref().map(Stopping::new);
     let mut kept = None;
     for epoch in 1..=settings.epochs {
@@ -165,51 +171,70 @@ impl Training<'_> {
         let mut scorer = Scorer::new(self.settings.loss, self.target);
         let mut done = 0;
         for rows in order.chunks(self.settings.batch_size.max(1)) {
-            let samples = train.inputs.gather(rows)?;
-            let training = TrainingStep { seed: self.settings.seed, step: self.step };
-            let outputs = self.network.forward(&samples, Some(training))?;
-            let truth = self.truth(&train.targets, rows)?;
-            let loss =
-                loss_of(&outputs, &truth, self.settings.loss, self.settings.class_weights.as_deref())?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            if !value.is_finite() {
+            let rate = self.schedule.rate(self.step);
+            // One hand-over to the pool for the whole step, not one for each op in it.
+            let (loss, outputs) = ops::in_pool(|| self.step(train, rows, rate))?;
+            if !loss.is_finite() {
                 return Err(self.diverged(epoch));
             }
-            let gradients = loss.backward()?;
-            let rate = self.schedule.rate(self.step);
-            self.optimizer.step(&gradients, rate)?;
             watcher.after_step(&self.weights)?;
             self.step += 1;
             done += rows.len();
-            scorer.add(&outputs, &train.targets, rows.iter().map(|row| *row as usize), Some(value))?;
+            scorer.add(
+                &outputs,
+                &train.targets,
+                rows.iter().map(|row| *row as usize),
+                Some(loss),
+            )?;
             let epochs_done = (epoch - 1) as f64 + done as f64 / train.rows() as f64;
             watcher.batch(&BatchReport {
                 epochs_done,
                 epochs: self.settings.epochs,
                 loss: scorer.loss(),
                 rows_per_second: self.stopwatch.rate(done),
-                seconds_left: self
-                    .stopwatch
-                    .seconds_left(epochs_done, self.settings.epochs as f64),
+                seconds_left: self.stopwatch.seconds_left(epochs_done, self.settings.epochs as f64),
             })?;
         }
         Ok(scorer.finish())
     }
 
-    /// The truth of `rows` as the loss wants it: places of classes `[rows]`, or values
-    /// `[rows, 1]` in the units of training.
-    fn truth(&self, targets: &Targets, rows: &[u32]) -> NnResult<Truth> {
-        Ok(match targets {
-            Targets::Classes(classes) => {
-                Truth::Classes(rows.iter().map(|row| classes[*row as usize]).collect())
+    /// Trains on `rows`; tells the loss and the outputs from which it was computed. Where the
+    /// loss is not a number the weights stay as they are.
+    fn step(&mut self, train: &Examples, rows: &[u32], rate: f64) -> NnResult<(f64, Tensor)> {
+        let samples = train.inputs.gather(rows)?;
+        let training = TrainingStep { seed: self.settings.seed, step: self.step };
+        let outputs = self.network.forward(&samples, Some(training))?;
+        let truth = self.truth(&train.targets, rows)?;
+        let weights = self.settings.class_weights.as_deref();
+        let loss = loss_of(&outputs, &truth, self.settings.loss, weights)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if value.is_finite() {
+            let gradients = loss.backward()?;
+            self.optimizer.step(&gradients, rate)?;
+        }
+        Ok((value, outputs.detach()))
+    }
+
+    /// The truth of `rows` as the loss wants it: places of classes `[rows]` for softmax, 0 and 1
+    /// `[rows, 1]` for a single output, values `[rows, 1]` in the units of training.
+    fn truth(&self, targets: &Targets, rows: &[u32]) -> NnResult<Tensor> {
+        let device = &Device::Cpu;
+        let of_rows = |value: &dyn Fn(usize) -> f32| -> Vec<f32> {
+            rows.iter().map(|row| value(*row as usize)).collect()
+        };
+        Ok(match (targets, self.settings.loss) {
+            (Targets::Classes(classes), LossSpec::BinaryCrossEntropy) => {
+                Tensor::from_vec(of_rows(&|row| classes[row] as f32), (rows.len(), 1), device)?
             }
-            Targets::Values(values) => Truth::Values(
-                rows.iter()
-                    .map(|row| {
-                        ((values[*row as usize] - self.target.mean) / self.target.scale) as f32
-                    })
-                    .collect(),
-            ),
+            (Targets::Classes(classes), _) => {
+                let classes: Vec<u32> = rows.iter().map(|row| classes[*row as usize]).collect();
+                Tensor::from_vec(classes, rows.len(), device)?
+            }
+            (Targets::Values(values), _) => {
+                let scaled =
+                    |row: usize| ((values[row] - self.target.mean) / self.target.scale) as f32;
+                Tensor::from_vec(of_rows(&scaled), (rows.len(), 1), device)?
+            }
         })
     }
 

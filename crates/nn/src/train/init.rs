@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use rand::RngExt;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::error::NnResult;
-use crate::spec::{Activation, LayerShape, LayerSpec, WeightShape};
+use crate::ops::Init;
+use crate::spec::{Activation, LayerShape, LayerSpec};
 
 /// First weights for `layers` in their `places`.
 ///
@@ -26,12 +24,12 @@ pub fn weights(
     for (index, place) in places.iter().enumerate() {
         let rectified = is_rectified(&layers[index..]);
         for weight in &place.weights {
-            let values = if weight.dims.len() == 1 {
-                vec![0.0; weight.elements()]
-            } else {
-                uniform(weight, bound(&weight.dims, rectified), seed)
+            let init = match (weight.dims.len(), rectified) {
+                (1, _) => Init::Constant(0.0),
+                (_, true) => Init::HeUniform,
+                (_, false) => Init::XavierUniform,
             };
-            let tensor = Tensor::from_vec(values, weight.dims.as_slice(), &Device::Cpu)?;
+            let tensor = init.draw(seed, &weight.name, weight.dims.as_slice(), &Device::Cpu)?;
             weights.insert(weight.name.clone(), tensor);
         }
     }
@@ -60,29 +58,6 @@ fn is_rectified(layers: &[LayerSpec]) -> bool {
                 | Activation::Silu
         )
     )
-}
-
-/// `dims` are `[outputs, inputs, …window]`.
-fn bound(dims: &[usize], rectified: bool) -> f64 {
-    let window: usize = dims[2..].iter().product();
-    let (outputs, inputs) = ((dims[0] * window) as f64, (dims[1] * window) as f64);
-    if rectified { (6.0 / inputs).sqrt() } else { (6.0 / (inputs + outputs)).sqrt() }
-}
-
-/// Values within ±`bound`, from a generator of the weight's own.
-fn uniform(weight: &WeightShape, bound: f64, seed: u64) -> Vec<f32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(stream_of(&weight.name));
-    (0..weight.elements())
-        .map(|_| ((generator.random::<f64>() * 2.0 - 1.0) * bound) as f32)
-        .collect()
-}
-
-/// The stream of a name: FNV-1a (Fowler, Noll and Vo), which is enough to keep names apart.
-fn stream_of(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl FitSettings {
     /// What `config` means for these targets.
     ///
     /// # Errors
-    /// If there is a weight for a class that does not occur.
+    /// If there is a weight for a class that does not occur, or one that is not above 0.
     pub fn from_config(
         config: &TrainConfig,
         loss: LossSpec,
@@ -116,6 +116,14 @@ fn class_weights(
                 return Err(NnError::config(
                     format!("there is a weight for the class `{unknown}`, which does not occur"),
                     format!("the classes are {}", target.classes.join(", ")),
+                ));
+            }
+            if let Some((class, weight)) =
+                weights.iter().find(|(_, weight)| !weight.is_normal() || **weight < 0.0)
+            {
+                return Err(NnError::config(
+                    format!("the class `{class}` cannot have the weight {weight}"),
+                    "give every class a weight above 0",
                 ));
             }
             let weight = |class| weights.get(class).copied().unwrap_or(1.0) as f32;

@@ -1,0 +1,466 @@
+//! `train`: fits a network to a dataset.
+
+use indexmap::IndexMap;
+use wick_core::worker::Progress;
+use wick_core::{MetricKey, PortName, PortType};
+use wick_data::{DataFrame, Dataset};
+use wick_report::draw::{Axis, LineChart, LineStyle, Series};
+use wick_report::{Cell, Report, Table};
+use wick_stage::{
+    Checked, Column, Context, Documentation, Example, Issues, Known, ModelFacts, PortFacts, Ports,
+    StageError, StageResult, TaskType, TypedKind,
+};
+
+use crate::error::{NnError, NnResult};
+use crate::features::Feature;
+use crate::model::{Examples, MODEL_VERSION, Model, ModelInfo, TargetInfo};
+use crate::spec::SampleShape;
+use crate::train::config::{LossSpec, TrainConfig};
+use crate::train::problem::{KnownData, Problem, rate_metric};
+use crate::train::{BatchReport, EpochReport, FitOutcome, FitSettings, Watcher, fit};
+
+/// The kind `train`.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainKind;
+
+const DESCRIPTION: &str = "\
+Trains the network in `model` to predict the column `target`.
+
+The network reads the columns in `features`; without it, every numeric column but the target.
+Text and categories must be encoded and missing values filled in by a `preprocess` stage before;
+the model takes the fitted transform along, so that prediction and serving treat raw data the
+same.
+
+`loss` decides what is learned: `cross_entropy` (one output for each class) and
+`binary_cross_entropy` (a single output for two classes) tell classes apart, `mse`, `mae` and
+`huber` predict a number. The last layer has no activation: probabilities are made of its outputs
+for you. A numeric target is brought to mean 0 and deviation 1 for training, so that losses and
+learning rates have their usual size; predictions and the metrics `mae`, `rmse` and `r2` are in
+the target's own units.
+
+With validation data the weights of the best epoch are kept, by `validation_metric` or by what
+`early_stopping` monitors, else by `validation.loss`. Without, those of the last epoch.
+
+Outputs: `model` (meant where only the stage is named) and `report`, the learning curve.
+Metrics after each epoch: `train.loss` and `validation.loss`; `accuracy` of both for classes,
+`mae`, `rmse` and `r2` for numbers; `learning_rate`; `images_per_second` or `rows_per_second`.
+Those of `train` are measured while the weights change, so they lag behind and include dropout.
+
+Equal seeds, data and settings give the same weights and metrics, bit for bit (but for the speed),
+whatever the number of processors.";
+
+const EXAMPLES: &[Example] = &[
+    Example {
+        title: "A table of numbers, three classes",
+        yaml: "\
+uses: train
+inputs: {train: parts.train, validation: parts.validation}
+with:
+  target: species
+  model:
+    - dense: {units: 16, activation: relu}
+    - dense: 3
+  early_stopping: 5
+",
+    },
+    Example {
+        title: "Images",
+        yaml: "\
+uses: train
+inputs: {train: parts.train, validation: parts.validation}
+with:
+  target: label
+  features:
+    image: {type: image, shape: [28, 28, 1], scale: 255}
+  model:
+    - conv2d: {filters: 32, kernel: 3, activation: relu}
+    - max_pool2d: 2
+    - flatten
+    - dropout: 0.3
+    - dense: 10
+  loss: cross_entropy
+  optimizer: {adam: {learning_rate: 0.001}}
+  batch_size: 32
+  epochs: 10
+  early_stopping: {monitor: validation.loss, patience: 3}
+  seed: 42
+",
+    },
+    Example {
+        title: "A number, with a falling learning rate",
+        yaml: "\
+uses: train
+inputs: {train: features.train, validation: features.validation}
+with:
+  target: arr_delay
+  model:
+    - dense: {units: 64, activation: relu}
+    - dense: 1
+  loss: huber
+  optimizer: {adamw: {learning_rate: 0.002, weight_decay: 0.0001}}
+  learning_rate_scheduler: {cosine: {warmup: 1}}
+  gradient_clipping: 1.0
+  batch_size: 512
+  epochs: 20
+",
+    },
+];
+
+impl TypedKind for TrainKind {
+    type Config = TrainConfig;
+
+    const NAME: &'static str = "train";
+    const REVISION: u32 = 1;
+
+    fn documentation(&self) -> Documentation {
+        Documentation {
+            summary: "Trains a network on a dataset",
+            description: DESCRIPTION,
+            examples: EXAMPLES,
+        }
+    }
+
+    fn ports(&self, _config: &TrainConfig, _issues: &mut Issues) -> Ports {
+        Ports::new()
+            .input("train", PortType::Dataset)
+            .optional_input("validation", PortType::Dataset)
+            .primary_output("model", PortType::Model)
+            .output("report", PortType::Report)
+    }
+
+    fn check(&self, config: &TrainConfig, known: &Known<'_>) -> Checked {
+        let mut issues = Issues::new();
+        let columns_of = |port: &str| {
+            known.input(port)?.dataset.as_ref().and_then(|facts| facts.columns.as_deref())
+        };
+        let validated = known.input("validation").is_some();
+        let data = KnownData { train: columns_of("train"), validated };
+        let problem = Problem::check(config, data, &mut issues);
+        if let Some(columns) = columns_of("validation") {
+            check_validation(config, problem.features.as_deref(), columns, &mut issues);
+        }
+        let facts = ModelFacts {
+            target: config.target.clone(),
+            task: problem.task(),
+            features: problem
+                .features
+                .as_ref()
+                .map(|features| features.iter().map(Feature::to_column).collect()),
+        };
+        let mut outputs = IndexMap::new();
+        if let Ok(model) = PortName::new("model") {
+            outputs.insert(model, PortFacts::model(facts));
+        }
+        Checked { issues, outputs, metrics: problem.metrics(validated), ..Checked::default() }
+    }
+
+    fn run(&self, config: TrainConfig, context: &mut Context<'_>) -> StageResult {
+        let train = Dataset::open(&context.input("train")?.path)?;
+        let validation = match context.has_input("validation") {
+            true => Some(Dataset::open(&context.input("validation")?.path)?),
+            false => None,
+        };
+        let columns = &train.info().columns;
+        let mut issues = Issues::new();
+        let data = KnownData { train: Some(columns), validated: validation.is_some() };
+        let problem = Problem::check(&config, data, &mut issues);
+        if let Some(issue) = issues.into_vec().into_iter().next() {
+            let error = StageError::config(issue.message);
+            return Err(match issue.help {
+                Some(help) => error.help(help),
+                None => error,
+            });
+        }
+        let (Some(features), Some(loss)) = (problem.features, problem.loss) else {
+            return Err(StageError::internal("the columns are known and the features are not"));
+        };
+
+        let frame = train.frame_of(&read_columns(&features, &config.target))?;
+        let target = target_info(&config, loss, &frame)?;
+        let layers = config.model.clone();
+        let info =
+            ModelInfo { version: MODEL_VERSION, layers, features, target, loss, parameters: 0 };
+        let mut model = Model::untrained(info, train.transform()?, config.seed)?;
+        check_classes(&config, &model)?;
+        let train = model.examples(&frame)?;
+        // The columns are in the examples now.
+        drop(frame);
+        let validation = validation.as_ref().map(|data| validation_examples(&model, data));
+        let validation = validation.transpose()?;
+        let validated = validation.is_some();
+        let target = &model.info().target;
+        let settings = FitSettings::from_config(&config, loss, target, &train.targets, validated)?;
+        let is_image = matches!(model.info().input_shape(), SampleShape::Image { .. });
+        context.log(format_args!(
+            "{} parameters, {} rows to train on, {} to validate",
+            model.info().parameters,
+            train.rows(),
+            validation.as_ref().map_or(0, Examples::rows)
+        ));
+        let mut watcher = StageWatcher { context, is_image, epochs: settings.epochs };
+        let outcome = fit(&mut model, &train, validation.as_ref(), &settings, &mut watcher)?;
+
+        context.metric("best_epoch", outcome.best_epoch as f64)?;
+        model.save(context.output("model")?)?;
+        write_report(&outcome, &config, context)?;
+        if let Ok(port) = PortName::new("model") {
+            context.describe_output(&port, model.info().meta());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the validation data has what the network needs.
+fn check_validation(
+    config: &TrainConfig,
+    features: Option<&[Feature]>,
+    columns: &[Column],
+    issues: &mut Issues,
+) {
+    let features = features.unwrap_or_default().iter().map(|feature| feature.column.as_str());
+    let wanted = features.chain([config.target.as_str()]);
+    let missing: Vec<&str> =
+        wanted.filter(|name| columns.iter().all(|column| column.name != *name)).collect();
+    if let [first, ..] = missing.as_slice() {
+        issues.input(
+            "validation",
+            match missing.len() {
+                1 => format!("the validation data has no column `{first}`"),
+                count => format!("the validation data lacks {count} columns, `{first}` first"),
+            },
+            "prepare it by the same stages as the training data",
+        );
+    }
+}
+
+fn read_columns<'a>(features: &'a [Feature], target: &'a str) -> Vec<&'a str> {
+    features.iter().map(|feature| feature.column.as_str()).chain([target]).collect()
+}
+
+/// What is predicted: the classes that occur, or how a number is scaled.
+fn target_info(config: &TrainConfig, loss: LossSpec, frame: &DataFrame) -> NnResult<TargetInfo> {
+    let column = config.target.clone();
+    if loss.is_classification() {
+        let classes = wick_data::labels(frame, &column, None)?.classes;
+        let task = if classes.len() == 2 { TaskType::Binary } else { TaskType::Multiclass };
+        return Ok(TargetInfo { column, task, classes, mean: 0.0, scale: 1.0 });
+    }
+    let values = wick_data::numbers(frame, &column)?;
+    let (mean, scale) = if config.standardize_target { moments(&values) } else { (0.0, 1.0) };
+    Ok(TargetInfo { column, task: TaskType::Regression, classes: Vec::new(), mean, scale })
+}
+
+/// Mean and standard deviation, in two passes; a constant has deviation 1.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    let deviation = variance.sqrt();
+    (mean, if deviation > 0.0 && deviation.is_finite() { deviation } else { 1.0 })
+}
+
+/// Whether the last layer has as many outputs as there are classes.
+fn check_classes(config: &TrainConfig, model: &Model) -> NnResult {
+    let target = &model.info().target;
+    if !target.is_classification() {
+        return Ok(());
+    }
+    let classes = target.classes.len();
+    let shown = || {
+        let mut shown: Vec<&str> = target.classes.iter().map(String::as_str).take(12).collect();
+        if classes > shown.len() {
+            shown.push("…");
+        }
+        shown.join(", ")
+    };
+    if classes < 2 {
+        return Err(NnError::data(
+            format!("the target `{}` has a single class, {}", config.target, shown()),
+            "give `train` rows of at least two classes",
+        ));
+    }
+    let outputs = model.layers().last().map_or(0, |layer| layer.output.elements());
+    if outputs == classes || (outputs == 1 && classes == 2) {
+        return Ok(());
+    }
+    let help = if outputs == 1 {
+        format!("end the model with `dense: {classes}`, and write `loss: cross_entropy`")
+    } else {
+        format!("end the model with `dense: {classes}`")
+    };
+    Err(NnError::config(
+        format!(
+            "the last layer has {outputs} output{}, but `{}` has {classes} classes: {}",
+            if outputs == 1 { "" } else { "s" },
+            config.target,
+            shown()
+        ),
+        help,
+    ))
+}
+
+fn validation_examples(model: &Model, dataset: &Dataset) -> NnResult<Examples> {
+    let frame = model.prepare(dataset)?;
+    model.examples(&frame)
+}
+
+/// Reports a training to the engine.
+struct StageWatcher<'a, 'context> {
+    context: &'a mut Context<'context>,
+    is_image: bool,
+    epochs: usize,
+}
+
+impl StageWatcher<'_, '_> {
+    fn unit(&self) -> &'static str {
+        if self.is_image { "images" } else { "rows" }
+    }
+}
+
+impl Watcher for StageWatcher<'_, '_> {
+    fn batch(&mut self, report: &BatchReport) -> NnResult {
+        // Only built when it will be shown: a small network makes thousands of steps a second.
+        if !self.context.is_progress_due() {
+            return Ok(());
+        }
+        let note = format!(
+            "loss {:.4}, {} {}/s, {} left",
+            report.loss,
+            thousands(report.rows_per_second),
+            self.unit(),
+            duration(report.seconds_left)
+        );
+        self.context.progress(Progress {
+            unit: "epoch".to_owned(),
+            done: report.epochs_done,
+            total: Some(report.epochs as f64),
+            note: Some(note),
+        })?;
+        Ok(())
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> NnResult {
+        let step = report.epoch as i64;
+        let part = |part: &str, name: &str| -> MetricKey { format!("{part}.{name}").into() };
+        let mut points: Vec<(MetricKey, i64, f64)> =
+            report.train.iter().map(|(name, value)| (part("train", name), step, value)).collect();
+        if let Some(validation) = &report.validation {
+            points.extend(
+                validation.iter().map(|(name, value)| (part("validation", name), step, value)),
+            );
+        }
+        points.push(("learning_rate".into(), step, report.learning_rate));
+        points.push((rate_metric(self.is_image).into(), step, report.rows_per_second));
+        self.context.metrics(points)?;
+        let mut line = format!("epoch {}/{}:", report.epoch, self.epochs);
+        for (name, value) in report.train.iter() {
+            line += &format!(" train.{name} {value:.4}");
+        }
+        for (name, value) in report.validation.iter().flat_map(|scores| scores.iter()) {
+            line += &format!(" validation.{name} {value:.4}");
+        }
+        line += &format!(", {} {}/s", thousands(report.rows_per_second), self.unit());
+        self.context.log(line);
+        Ok(())
+    }
+}
+
+/// `12,345`.
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.max(0.0));
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `8 s`, `3 min 20 s`, `2 h 5 min`.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round().max(0.0) as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// The learning curve. Nothing in it depends on the clock: equal trainings give equal reports.
+fn write_report(
+    outcome: &FitOutcome,
+    config: &TrainConfig,
+    context: &mut Context<'_>,
+) -> StageResult {
+    let mut report = Report::new(format!("Training of `{}`", config.target));
+    report.add_metric("epochs", outcome.epochs.len() as f64);
+    report.add_metric("best_epoch", outcome.best_epoch as f64);
+    let kept = outcome.best_epoch.checked_sub(1).and_then(|place| outcome.epochs.get(place));
+    let mut names: Vec<String> = Vec::new();
+    if let Some(kept) = kept {
+        names.extend(kept.train.iter().map(|(name, _)| format!("train.{name}")));
+        let validation = kept.validation.iter().flat_map(|scores| scores.iter());
+        names.extend(validation.map(|(name, _)| format!("validation.{name}")));
+        for name in &names {
+            if let Some(value) = kept.metric(name) {
+                report.add_metric(name.as_str(), value);
+            }
+        }
+    }
+    let columns = ["epoch", "learning_rate"].into_iter().map(str::to_owned);
+    let mut table = Table::new("epochs", "Learning curve", columns.chain(names.iter().cloned()));
+    for epoch in &outcome.epochs {
+        let scores = names.iter().map(|name| epoch.metric(name).map_or(Cell::Empty, Cell::from));
+        let first = [Cell::from(epoch.epoch), Cell::from(epoch.learning_rate)];
+        table.push(first.into_iter().chain(scores));
+    }
+    report.add_table(table);
+    let mut curves = vec![("loss", "Loss")];
+    match kept.map(|epoch| epoch.train.accuracy.is_some()) {
+        Some(true) => curves.push(("accuracy", "Accuracy")),
+        Some(false) => curves.push(("rmse", "Root mean squared error")),
+        None => {}
+    }
+    for (name, title) in curves {
+        let line = |part: &str| {
+            let points = outcome.epochs.iter().filter_map(|epoch| {
+                Some((epoch.epoch as f64, epoch.metric(&format!("{part}.{name}"))?))
+            });
+            Series::new(part, points.collect())
+        };
+        let series = vec![line("train").style(LineStyle::Dashed), line("validation")];
+        let chart = LineChart {
+            title: title.to_owned(),
+            x: Axis::new("epoch"),
+            y: Axis::new(name),
+            series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
+        };
+        report.add_plot(name, title, chart.svg());
+    }
+    let folder = context.output("report")?;
+    report
+        .write(&folder)
+        .map_err(|error| StageError::io("cannot write the report", std::io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_for_people() {
+        assert_eq!(thousands(1_234_567.4), "1,234,567");
+        assert_eq!(thousands(999.0), "999");
+        assert_eq!(duration(8.4), "8 s");
+        assert_eq!(duration(200.0), "3 min 20 s");
+        assert_eq!(duration(7_500.0), "2 h 5 min");
+    }
+
+    #[test]
+    fn a_constant_target_has_deviation_one() {
+        assert_eq!(moments(&[3.0, 3.0]), (3.0, 1.0));
+        assert_eq!(moments(&[1.0, 5.0]), (3.0, 2.0));
+    }
+}
