@@ -138,25 +138,13 @@ pub enum Impute {
     Constant(Constant),
 }
 
-/// A number, a text, or true or false.
+/// A number or a text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
-    /// True or false.
-    Boolean(bool),
     /// A number.
     Number(f64),
     /// A text.
     Text(String),
-}
-
-impl std::fmt::Display for Constant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Constant::Boolean(value) => value.fmt(f),
-            Constant::Number(value) => value.fmt(f),
-            Constant::Text(value) => value.fmt(f),
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Constant {
@@ -165,10 +153,7 @@ impl<'de> Deserialize<'de> for Constant {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Constant;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number, a text, true or false")
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Constant, E> {
-                Ok(Constant::Boolean(value))
+                f.write_str("a number or a text")
             }
             fn visit_f64<E>(self, value: f64) -> Result<Constant, E> {
                 Ok(Constant::Number(value))
@@ -194,8 +179,8 @@ impl JsonSchema for Constant {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A number, a text, or true or false.",
-            "type": ["number", "string", "boolean"]
+            "description": "A number or a text.",
+            "type": ["number", "string"]
         })
     }
 }

@@ -1,3 +1,0 @@
-# Adds a column; run by the corpus's command stages, which are only checked.
-import sys
-print(sys.argv)
