@@ -9,21 +9,20 @@ pub mod dataset;
 mod dates;
 pub mod error;
 pub mod extend;
+mod kinds;
+mod partition;
 pub mod read;
 mod rows;
+pub mod rules;
 pub mod transform;
 pub mod values;
 
 pub use dataset::{Dataset, DatasetInfo};
 pub use error::{DataError, DataResult, column_help};
 pub use extend::{NewColumn, set_column};
+pub use kinds::kinds;
 pub use polars::prelude::DataFrame;
 pub use read::table::read_table;
 pub use rows::frame_from_json;
 pub use transform::{PreprocessConfig, Transform};
 pub use values::{ByteBlocks, Labels, Matrix, byte_blocks, labels, matrix, natural_order, numbers};
-
-/// The kinds of this crate.
-pub fn kinds() -> Vec<Box<dyn wick_stage::Kind>> {
-    Vec::new()
-}

@@ -20,6 +20,7 @@ pub fn stage_json(name: &str, after: &[u32]) -> Value {
         "cache": true,
         "sources": [],
         "source_fields": [],
+        "ordered_fields": [],
         "environment": [],
         "metrics": null,
     })

@@ -160,7 +160,11 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             // None if a reference in it could not be resolved: reported already.
             let Some(config) = draft.stage.with.to_json() else { continue };
-            match kind.ports(&config) {
+            let Some(ports) = guarded(&draft.stage, self.diagnostics, || kind.ports(&config))
+            else {
+                continue;
+            };
+            match ports {
                 Ok(mut ports) => {
                     ports.connect(draft.stage.inputs.iter().map(|edge| edge.port.value.as_str()));
                     draft.ports = Some(ports);
@@ -192,7 +196,9 @@ impl<'a, 'd> Checker<'a, 'd> {
                 .unwrap_or(PortFacts::unknown(link.port_type));
             inputs.insert(link.port.clone(), facts);
         }
-        let mut checked = kind.check(config, &Known { base: self.base, inputs: &inputs });
+        let known = Known { base: self.base, inputs: &inputs };
+        let checked = guarded(&draft.stage, self.diagnostics, || kind.check(config, &known));
+        let Some(mut checked) = checked else { return };
         let issues = std::mem::take(&mut checked.issues);
         if issues.is_empty() {
             self.drafts[place].checked = Some(checked);
@@ -275,6 +281,27 @@ fn fits_machine(stage: &Stage, machine: Machine, diagnostics: &mut Diagnostics) 
     }
 }
 
+/// Asks a kind, and reports it if the kind panics: a kind reads files of all sorts through
+/// libraries of all sorts, and a defect there must not hide what else is to be said.
+fn guarded<T>(stage: &Stage, diagnostics: &mut Diagnostics, ask: impl FnOnce() -> T) -> Option<T> {
+    // Nothing that `ask` could have left half done is used after a panic.
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
+    answer
+        .map_err(|_| {
+            let uses = stage.uses.as_ref();
+            let kind = uses.map_or("", |uses| uses.value.as_str());
+            diagnostics.push(
+                Diagnostic::error(
+                    "internal",
+                    uses.map_or(stage.name.span, |uses| uses.span),
+                    format!("kind `{kind}` failed while it checked stage `{}`", stage.name.value),
+                )
+                .help("this is a defect of wick: report it with this file and what is said above"),
+            );
+        })
+        .ok()
+}
+
 /// `None` only where something was wrong, and was reported.
 fn planned(
     draft: Draft<'_>,
@@ -319,6 +346,7 @@ fn planned(
         cache: stage.cache,
         sources: checked.sources,
         source_fields: checked.source_fields.iter().map(|path| config_path(path)).collect(),
+        ordered_fields: checked.ordered_fields.iter().map(|path| config_path(path)).collect(),
         environment: checked.environment,
         metrics: checked.metrics,
     })

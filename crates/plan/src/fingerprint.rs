@@ -107,7 +107,8 @@ impl Plan {
 
         let mut leaves = Vec::new();
         let mut path = String::new();
-        config_leaves(&stage.config, &mut path, &stage.source_fields, &mut leaves);
+        let rules = Rules { left_out: &stage.source_fields, ordered: &stage.ordered_fields };
+        config_leaves(&stage.config, &mut path, rules, &mut leaves);
         leaves.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         parts.append(&mut leaves);
 
@@ -250,24 +251,39 @@ fn push_index(path: &mut String, index: usize) {
     let _ = write!(path, "[{index}]");
 }
 
+/// Which places in `with` are not what they seem.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    /// Places that do not count.
+    left_out: &'a [String],
+    /// Mappings whose order of keys counts.
+    ordered: &'a [String],
+}
+
 /// One part for each value in `config` that holds no others.
-fn config_leaves(config: &Value, path: &mut String, left_out: &[String], parts: &mut Vec<Part>) {
-    if !path.is_empty() && left_out.iter().any(|field| field == path) {
+fn config_leaves(config: &Value, path: &mut String, rules: Rules<'_>, parts: &mut Vec<Part>) {
+    if !path.is_empty() && rules.left_out.iter().any(|field| field == path) {
         return;
     }
     let length = path.len();
     match config {
         Value::Object(entries) if !entries.is_empty() => {
+            if rules.ordered.iter().any(|field| field == path) {
+                let mut order = String::new();
+                entries.keys().for_each(|key| push_key(&mut order, key));
+                // No path of a value ends so: a key with a space is quoted.
+                parts.push(part(Section::With, &format!("{path} order"), &order.into()));
+            }
             for (key, value) in entries {
                 push_key(path, key);
-                config_leaves(value, path, left_out, parts);
+                config_leaves(value, path, rules, parts);
                 path.truncate(length);
             }
         }
         Value::Array(items) if !items.is_empty() && items.len() <= MAX_LIST_PARTS => {
             for (index, value) in items.iter().enumerate() {
                 push_index(path, index);
-                config_leaves(value, path, left_out, parts);
+                config_leaves(value, path, rules, parts);
                 path.truncate(length);
             }
         }
@@ -296,7 +312,10 @@ fn noun(part: &Part) -> String {
         Section::Kind => "`uses`".to_owned(),
         Section::Revision => "the kind's revision".to_owned(),
         Section::With if part.name.is_empty() => "`with`".to_owned(),
-        Section::With => format!("`with.{}`", part.name),
+        Section::With => match part.name.strip_suffix(" order") {
+            Some(path) => format!("the order of `with.{path}`"),
+            None => format!("`with.{}`", part.name),
+        },
         Section::Input => format!("input `{}`", part.name),
         Section::Output => format!("output `{}`", part.name),
         Section::Source => format!("source `{}`", part.name),

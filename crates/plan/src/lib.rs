@@ -1,6 +1,6 @@
 //! Checks and resolves a pipeline into a [`Plan`], and gives each stage its fingerprint.
 //!
-//! [`check`] is the way from a file's text to a plan or to all that is wrong with it. It knows
+//! [`check()`] is the way from a file's text to a plan or to all that is wrong with it. It knows
 //! kinds only through the registry that it is given; the one thing it knows of a particular kind
 //! is that the `run` of a `command` may hold references which only a running attempt can
 //! replace. It neither writes nor asks the clock; a kind's own check may read the headers of

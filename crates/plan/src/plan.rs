@@ -76,6 +76,8 @@ pub struct PlannedStage {
     /// [`config_path`](crate::fingerprint::config_path) writes them: left out of the
     /// fingerprint.
     pub source_fields: Vec<String>,
+    /// Mappings in `config` whose order of keys determines the outputs, written likewise.
+    pub ordered_fields: Vec<String>,
     /// Environment variables that determine the outputs, by name.
     pub environment: Vec<String>,
     /// The metrics that the stage will report, if all are known.

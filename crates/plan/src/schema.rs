@@ -385,10 +385,10 @@ impl<'s> Walker<'s> {
         let others = schema.get("items");
         for (index, item) in items.iter().enumerate() {
             let inner = place.item(item.span);
-            if let Some(schema) = first.get(index).or(others) {
-                if schema != &Value::Bool(false) {
-                    self.value(schema, item, &inner, sink);
-                }
+            if let Some(schema) = first.get(index).or(others)
+                && schema != &Value::Bool(false)
+            {
+                self.value(schema, item, &inner, sink);
             }
         }
         let count = items.len();

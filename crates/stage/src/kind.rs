@@ -264,6 +264,9 @@ pub struct Checked {
     /// The places in `with` (from `with` on: `["files", "image"]`) whose text only says where
     /// the sources lie. The fingerprint leaves them out: what counts is the sources' content.
     pub source_fields: Vec<Vec<PathSegment>>,
+    /// The mappings in `with` (from `with` on: `["parts"]`) whose order of keys determines the
+    /// outputs. The fingerprint takes the order of no other mapping into account.
+    pub ordered_fields: Vec<Vec<PathSegment>>,
     /// The names of environment variables whose values determine the outputs.
     pub environment: Vec<String>,
 }

@@ -44,6 +44,23 @@ pub(crate) struct Changes<'a> {
     pub(crate) finished: Option<(RunState, Timestamp)>,
 }
 
+impl Changes<'_> {
+    /// Whether a power cut may take the batch back: it only tells what began or was measured,
+    /// and what a power cut took that from, it also ended. The next batch that is flushed
+    /// flushes this one too.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.events.iter().all(|event| {
+            matches!(
+                event.body,
+                EventBody::RunStarted { .. }
+                    | EventBody::AttemptStarted { .. }
+                    | EventBody::AttemptSpawned { .. }
+                    | EventBody::RetryScheduled { .. }
+            )
+        })
+    }
+}
+
 /// An attempt that began in the batch; it may have ended in it too.
 #[derive(Debug)]
 pub(crate) struct BegunAttempt<'a> {

@@ -43,7 +43,7 @@ pub async fn open(location: &str) -> StoreResult<Arc<dyn Store>> {
 /// The database of runs, attempts, metrics, artifacts and models.
 ///
 /// Every method is one transaction. A method that writes has written durably when it returns
-/// `Ok`; when it returns [`StoreError::Unknown`] it may or may not have written, and the caller
+/// `Ok` (for what a power cut may undo see [`append`](Self::append)); when it returns [`StoreError::Unknown`] it may or may not have written, and the caller
 /// reads before it tries again.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -78,6 +78,10 @@ pub trait Store: Send + Sync {
     /// [`RetryScheduled`](wick_core::EventBody::RetryScheduled) puts a failed stage back to
     /// `queued`. Events that do not fit are refused with [`StoreError::Refused`]. A
     /// [`RunFinished`](wick_core::EventBody::RunFinished) gives the lease back.
+    ///
+    /// A batch that only says what began or was measured survives the death of any process, but
+    /// not necessarily a power cut, which ends what began; it is flushed with the next batch
+    /// that tells how something ended. Such batches cost no wait for the disk.
     async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()>;
 
     /// Marks every run whose engine is dead as `interrupted` and its running attempts as `lost`,

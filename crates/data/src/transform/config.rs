@@ -138,13 +138,25 @@ pub enum Impute {
     Constant(Constant),
 }
 
-/// A number or a text.
+/// A number, a text, or true or false.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
+    /// True or false.
+    Boolean(bool),
     /// A number.
     Number(f64),
     /// A text.
     Text(String),
+}
+
+impl std::fmt::Display for Constant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Constant::Boolean(value) => value.fmt(f),
+            Constant::Number(value) => value.fmt(f),
+            Constant::Text(value) => value.fmt(f),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Constant {
@@ -153,7 +165,10 @@ impl<'de> Deserialize<'de> for Constant {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Constant;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number or a text")
+                f.write_str("a number, a text, true or false")
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Constant, E> {
+                Ok(Constant::Boolean(value))
             }
             fn visit_f64<E>(self, value: f64) -> Result<Constant, E> {
                 Ok(Constant::Number(value))
@@ -179,8 +194,8 @@ impl JsonSchema for Constant {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A number or a text.",
-            "type": ["number", "string"]
+            "description": "A number, a text, or true or false.",
+            "type": ["number", "string", "boolean"]
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use polars::prelude::{DataType, Series, StringChunked};
 use serde::{Deserialize, Serialize};
 
-use super::config::{ColumnConfig, Constant, Encode, Impute, Unknown};
+use super::config::{ColumnConfig, Encode, Impute, Unknown};
 use super::number::Fill;
 use crate::error::{DataError, DataResult};
 use crate::values::sort_naturally;
@@ -189,8 +189,7 @@ fn fit_fill(name: &str, impute: &Impute, texts: &StringChunked) -> DataResult<Fi
     Ok(match impute {
         Impute::DropRow => Fill::DropRow,
         Impute::Indicator => Fill::Value(MISSING.to_owned()),
-        Impute::Constant(Constant::Text(text)) => Fill::Value(text.clone()),
-        Impute::Constant(Constant::Number(number)) => Fill::Value(number.to_string()),
+        Impute::Constant(value) => Fill::Value(value.to_string()),
         Impute::Mode => {
             let counts = count(texts);
             let best = counts.first().ok_or_else(known)?;

@@ -20,7 +20,9 @@ use crate::error::{DataError, DataResult};
 
 pub use config::{ColumnConfig, PreprocessConfig};
 pub use encode::{CategoryPlan, Encoding};
-pub use fit::{DateColumn, DatePlan, Treatment};
+pub use fit::{DateColumn, DatePlan, Treatment, Wave};
+pub(crate) use fit::{Wanted, feature_type, moments_of, sees, wanted};
+pub(crate) use number::values_of;
 pub use number::{Fill, NumberPlan, ScaleStep};
 
 /// The version of `transform.json`.

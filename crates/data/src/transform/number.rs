@@ -202,6 +202,9 @@ fn fit_fill(name: &str, impute: &Impute, values: &[f64]) -> DataResult<Fill<f64>
     let value = match impute {
         Impute::DropRow => return Ok(Fill::DropRow),
         Impute::Constant(Constant::Number(value)) => return Ok(Fill::Value(*value)),
+        Impute::Constant(Constant::Boolean(value)) => {
+            return Ok(Fill::Value(f64::from(u8::from(*value))));
+        }
         Impute::Constant(Constant::Text(text)) => {
             return Err(DataError::config(format!(
                 "column `{name}` holds numbers, and `{text}` is none"

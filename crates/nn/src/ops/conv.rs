@@ -85,7 +85,7 @@ fn lay_out(sizes: &Convolution, padded: &[f32], columns: &mut [f32]) {
 }
 
 /// Adds a layout back into a padded image: the gradient of [`lay_out`].
-fn fold_back(sizes: &Convolution, columns: &[f32], padded: &mut [f32]) {
+pub(super) fn fold_back(sizes: &Convolution, columns: &[f32], padded: &mut [f32]) {
     let (stride_y, stride_x) = sizes.window.stride;
     let (places, width) = (sizes.out_pixels(), sizes.padded_width());
     for (row, from) in columns.chunks_exact(places).zip(sizes.tap_offsets()) {

@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::conv::{ConvOptions, add_up, conv2d, images_per_sum};
+use super::conv::{ConvOptions, add_up, conv2d, fold_back, images_per_sum};
 use super::geometry::{Convolution, Window};
 use super::parallel::{Scratch, Shared, filled, for_each};
 use super::pool::max_pool2d;
-use super::simd::{Lanes, Level, dispatch};
+use super::simd::{Lanes, Level, dispatch, turn};
 use super::tensor::{bias_or_zeros, has_kernels, slice, with_values};
 
 /// [`conv2d`] followed by [`max_pool2d`] with windows of `pool` (height, width) that move by their
@@ -50,8 +50,8 @@ struct ConvPool {
     out_width: usize,
     /// Whether a gradient may be asked for.
     tracked: bool,
-    /// For each image, pooled pixel and filter: which place of its window was the largest.
-    winners: OnceLock<Vec<u8>>,
+    /// For each pooled value where the patch of the largest begins among the image's patches.
+    winners: OnceLock<Vec<f32>>,
 }
 
 /// What the forward kernel needs for one image.
@@ -63,6 +63,9 @@ struct Pass<'a> {
     corners: &'a [usize],
     /// Where the places of a pooling window lie, relative to its corner.
     places: &'a [usize],
+    /// Where the patches of the corners and of the places begin: numbers for lanes.
+    corner_patches: &'a [f32],
+    place_patches: &'a [f32],
     /// Where the taps lie, relative to a place.
     taps: &'a [usize],
     /// The weights, `[taps][lanes]`.
@@ -119,7 +122,7 @@ unsafe fn visit<S: Lanes, const PLACES: usize, const VECTORS: usize>(
                 *best = *row;
                 continue;
             }
-            let index = S::splat((first + j) as f32);
+            let index = S::splat(*pass.place_patches.get_unchecked(first + j));
             for v in 0..VECTORS {
                 winner[v] = row[v].if_greater(best[v], index, winner[v]);
                 best[v] = row[v].if_greater(best[v], row[v], best[v]);
@@ -133,7 +136,7 @@ unsafe fn forward_vectors<S: Lanes, const VECTORS: usize>(
     pass: &Pass<'_>,
     lane: usize,
     pooled: *mut f32,
-    winners: *mut u8,
+    winners: *mut f32,
 ) {
     // SAFETY: the caller vouches for room for `lanes` values for each corner in both.
     unsafe {
@@ -155,7 +158,8 @@ unsafe fn forward_vectors<S: Lanes, const VECTORS: usize>(
                 let value = if pass.relu { S::zero().max(best[v]) } else { best[v] };
                 value.store(pooled.add(at));
                 if pass.keep {
-                    winner[v].store_bytes(winners.add(at));
+                    let corner = S::splat(*pass.corner_patches.get_unchecked(pixel));
+                    winner[v].add(corner).store(winners.add(at));
                 }
             }
         }
@@ -163,7 +167,7 @@ unsafe fn forward_vectors<S: Lanes, const VECTORS: usize>(
 }
 
 #[inline(always)]
-unsafe fn forward_lanes<S: Lanes>(pass: &Pass<'_>, pooled: *mut f32, winners: *mut u8) {
+unsafe fn forward_lanes<S: Lanes>(pass: &Pass<'_>, pooled: *mut f32, winners: *mut f32) {
     // SAFETY: as for `forward_vectors`.
     unsafe {
         let mut lane = 0;
@@ -179,7 +183,7 @@ unsafe fn forward_lanes<S: Lanes>(pass: &Pass<'_>, pooled: *mut f32, winners: *m
 }
 
 dispatch! {
-    unsafe fn forward_image(pass: &Pass<'_>, pooled: *mut f32, winners: *mut u8) = forward_lanes
+    unsafe fn forward_image(pass: &Pass<'_>, pooled: *mut f32, winners: *mut f32) = forward_lanes
 }
 
 /// Filters and taps are made up to a multiple of this, the most lanes of any level, so that winners
@@ -330,7 +334,7 @@ impl ConvPool {
         x: &[f32],
         weight: &[f32],
         bias: &[f32],
-    ) -> (Vec<f32>, Vec<u8>) {
+    ) -> (Vec<f32>, Vec<f32>) {
         let sizes = &self.sizes;
         let (taps, filters, lanes, pixels) =
             (sizes.taps(), sizes.filters, self.lanes(), self.out_pixels());
@@ -346,13 +350,19 @@ impl ConvPool {
         let row = sizes.padded_width();
         let in_image = |y: usize, x: usize| y * stride_y * row + x * stride_x;
         let (corners, places) = (self.corners(in_image), self.places(in_image));
+        let patch = self.patch_length();
+        let in_patches = |y: usize, x: usize| (y * sizes.out_width + x) * patch;
+        let numbers = |places: Vec<usize>| places.into_iter().map(|p| p as f32).collect::<Vec<_>>();
+        let (corner_patches, place_patches) =
+            (numbers(self.corners(in_patches)), numbers(self.places(in_patches)));
         let offsets = sizes.tap_offsets();
-        let kept = if self.tracked { sizes.images * pixels * lanes } else { 0 };
+        let maps = filters * pixels;
+        let kept = if self.tracked { sizes.images * maps } else { 0 };
         let mut winners = Vec::new();
         // SAFETY: each image writes the maps and winners of its own, all of them.
         let out = unsafe {
-            filled(sizes.images * filters * pixels, |out: Shared<f32>| {
-                winners = filled(kept, |winners: Shared<u8>| {
+            filled(sizes.images * maps, |out: Shared<f32>| {
+                winners = filled(kept, |winners: Shared<f32>| {
                     let (weight, bias): (&[f32], &[f32]) = (&by_tap, &whole_bias);
                     for_each(sizes.images, self.cost(), |n| {
                         let image = &x[n * sizes.image_length()..][..sizes.image_length()];
@@ -368,6 +378,8 @@ impl ConvPool {
                             image,
                             corners: &corners,
                             places: &places,
+                            corner_patches: &corner_patches,
+                            place_patches: &place_patches,
                             taps: &offsets,
                             weight,
                             bias,
@@ -375,16 +387,17 @@ impl ConvPool {
                             relu: self.relu,
                             keep: self.tracked,
                         };
-                        let mut pooled = Scratch::new(pixels * lanes);
-                        let winners = if self.tracked {
-                            winners.at(n * pixels * lanes)
-                        } else {
-                            std::ptr::null_mut()
-                        };
-                        forward_image(level, &pass, pooled.as_mut_ptr(), winners);
-                        turn(&pooled, pixels, lanes, filters, |at, value| {
-                            out.at(n * filters * pixels + at).write(value);
-                        });
+                        // Whole blocks, for they are turned block by block.
+                        let block = pixels.next_multiple_of(WHOLE) * lanes;
+                        let mut pooled = Scratch::new(block);
+                        let mut places = Scratch::new(if self.tracked { block } else { 0 });
+                        let (from, places) = (pooled.as_mut_ptr(), places.as_mut_ptr());
+                        forward_image(level, &pass, from, places);
+                        turn(level, pixels, filters, from, lanes, out.at(n * maps), pixels);
+                        if self.tracked {
+                            let to = winners.at(n * maps);
+                            turn(level, pixels, filters, places, lanes, to, pixels);
+                        }
                     });
                 });
             })
@@ -397,15 +410,12 @@ impl ConvPool {
         &self,
         level: Level,
         [x, weight, out, grad]: [&[f32]; 4],
-        winners: &[u8],
+        winners: &[f32],
         [for_x, for_weight, for_bias]: [bool; 3],
     ) -> [Option<Vec<f32>>; 3] {
         let sizes = &self.sizes;
-        let (taps, filters, lanes, pixels) =
-            (sizes.taps(), sizes.filters, self.lanes(), self.out_pixels());
+        let (taps, filters, pixels) = (sizes.taps(), sizes.filters, self.out_pixels());
         let patch = self.patch_length();
-        let in_patches = |y: usize, x: usize| (y * sizes.out_width + x) * patch;
-        let (corners, places) = (self.corners(in_patches), self.places(in_patches));
         let mut whole_weight = Scratch::zeroed(if for_x { filters * patch } else { 0 });
         if for_x {
             for (to, from) in whole_weight.chunks_exact_mut(patch).zip(weight.chunks_exact(taps)) {
@@ -413,6 +423,8 @@ impl ConvPool {
             }
         }
         let whole_weight: &[f32] = &whole_weight;
+        // Patches are turned in blocks of whole rows.
+        let turned_rows = sizes.out_pixels().next_multiple_of(WHOLE);
         let per_sum = images_per_sum(sizes.images, filters * patch);
         let pieces = sizes.images.div_ceil(per_sum);
         let mut sums = Scratch::zeroed(pieces * filters * patch);
@@ -422,9 +434,10 @@ impl ConvPool {
         for_each(pieces, self.cost(), |piece| {
             // SAFETY: each piece has a sum of its own.
             let sum = unsafe { shared.part(piece * filters * patch, filters * patch) };
-            let mut padded = Scratch::zeroed(sizes.padded_length());
-            let mut patches = Scratch::zeroed(sizes.out_pixels() * patch);
-            let mut returned = Scratch::new(if for_x { patches.len() } else { 0 });
+            let mut padded = Scratch::zeroed(sizes.padded_length() + SLACK);
+            let mut patches = Scratch::zeroed(sizes.out_pixels() * patch + SLACK);
+            let mut returned = Scratch::new(if for_x { turned_rows * patch } else { 0 });
+            let mut turned = Scratch::new(if for_x { taps * sizes.out_pixels() } else { 0 });
             let mut list = List::new(pixels);
             for n in piece * per_sum..sizes.images.min((piece + 1) * per_sum) {
                 if for_weight || for_bias {
@@ -434,9 +447,8 @@ impl ConvPool {
                 returned.fill(0.0);
                 for o in 0..filters {
                     let maps = (n * filters + o) * pixels..(n * filters + o + 1) * pixels;
-                    let winners = &winners[n * pixels * lanes + o..];
                     let out = self.relu.then_some(&out[maps.clone()]);
-                    list.collect(&grad[maps], out, winners, lanes, &corners, &places);
+                    list.collect(level, &grad[maps.clone()], out, &winners[maps]);
                     let (at, values) = list.get();
                     // SAFETY: places are rows of the patches; all rows have `patch` values.
                     unsafe {
@@ -452,7 +464,14 @@ impl ConvPool {
                 }
                 if for_x {
                     padded.fill(0.0);
-                    paste(sizes, &returned, patch, &mut padded);
+                    let places = sizes.out_pixels();
+                    // SAFETY: the rows of patches are whole vectors, and there are rows for a
+                    // whole last block of them.
+                    unsafe {
+                        let to = turned.as_mut_ptr();
+                        turn(level, places, taps, returned.as_ptr(), patch, to, places);
+                    }
+                    fold_back(sizes, &turned, &mut padded);
                     let length = sizes.image_length();
                     // SAFETY: each piece has images of its own.
                     let image = unsafe { x_shared.part(n * length, length) };
@@ -472,28 +491,6 @@ impl ConvPool {
     }
 }
 
-/// Hands `[pixels][lanes]` on as `[filters][pixels]`: place and value.
-#[inline(always)]
-fn turn(
-    pooled: &[f32],
-    pixels: usize,
-    lanes: usize,
-    filters: usize,
-    mut write: impl FnMut(usize, f32),
-) {
-    assert!(pooled.len() >= pixels * lanes && filters <= lanes);
-    // In strips of pixels, so that what is read stays in the cache for all filters.
-    const STRIP: usize = 64;
-    for from in (0..pixels).step_by(STRIP) {
-        for o in 0..filters {
-            for pixel in from..pixels.min(from + STRIP) {
-                // SAFETY: asserted above.
-                write(o * pixels + pixel, unsafe { *pooled.get_unchecked(pixel * lanes + o) });
-            }
-        }
-    }
-}
-
 /// The places that one map's gradient goes to, and how much of it.
 struct List {
     places: Vec<u32>,
@@ -503,33 +500,29 @@ struct List {
 
 impl List {
     fn new(pixels: usize) -> Self {
-        Self { places: vec![0; pixels], values: vec![0.0; pixels], length: 0 }
+        // Whole vectors are written behind the last that counts.
+        let length = pixels + WHOLE;
+        Self { places: vec![0; length], values: vec![0.0; length], length: 0 }
     }
 
     /// Fills the list with what is not 0. Where there is an `out`, the gradient counts where it is
     /// above 0.
-    fn collect(
-        &mut self,
-        grad: &[f32],
-        out: Option<&[f32]>,
-        winners: &[u8],
-        lanes: usize,
-        corners: &[usize],
-        places: &[usize],
-    ) {
-        let mut length = 0;
-        for (pixel, (&g, &corner)) in grad.iter().zip(corners).enumerate() {
-            let value = match out {
-                Some(out) if out[pixel] <= 0.0 => 0.0,
-                _ => g,
-            };
-            let place = corner + places[usize::from(winners[pixel * lanes])];
-            // Written always and kept only if it counts: cheaper than a branch guessed wrongly.
-            self.places[length] = place as u32;
-            self.values[length] = value;
-            length += usize::from(value != 0.0);
+    fn collect(&mut self, level: Level, grad: &[f32], out: Option<&[f32]>, winners: &[f32]) {
+        let length = grad.len();
+        assert!(winners.len() == length && length + WHOLE <= self.places.len());
+        // SAFETY: the lengths were checked, and that of `out`, of the same map, is the same.
+        unsafe {
+            collect_list(
+                level,
+                length,
+                grad.as_ptr(),
+                out.map_or(std::ptr::null(), <[f32]>::as_ptr),
+                winners.as_ptr(),
+                self.values.as_mut_ptr(),
+                self.places.as_mut_ptr(),
+                &mut self.length,
+            );
         }
-        self.length = length;
     }
 
     fn get(&self) -> (&[u32], &[f32]) {
@@ -537,41 +530,73 @@ impl List {
     }
 }
 
-/// Cuts a padded image into patches: for each place the pixels under its taps, then a 1.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn collect_lanes<S: Lanes>(
+    length: usize,
+    grad: *const f32,
+    out: *const f32,
+    winners: *const f32,
+    values: *mut f32,
+    places: *mut u32,
+    count: &mut usize,
+) {
+    // SAFETY: the caller vouches for `length` values to read, and a vector more to write.
+    unsafe {
+        *count = 0;
+        for at in (0..length).step_by(S::LANES) {
+            let left = length - at;
+            let mut value = S::load_first(grad.add(at), left);
+            if !out.is_null() {
+                let out = S::load_first(out.add(at), left);
+                value = out.if_greater(S::zero(), value, S::zero());
+            }
+            let place = S::load_first(winners.add(at), left);
+            *count += value.store_nonzero(place, values.add(*count), places.add(*count));
+        }
+    }
+}
+
+dispatch! {
+    unsafe fn collect_list(
+        length: usize, grad: *const f32, out: *const f32, winners: *const f32,
+        values: *mut f32, places: *mut u32, count: &mut usize,
+    ) = collect_lanes
+}
+
+/// Values that may be read or written behind the end of images and patches, by copying in fours.
+const SLACK: usize = 4;
+
+/// Cuts a padded image into patches: for each place the pixels under its taps, then a 1. What is
+/// behind the 1 is arbitrary.
 fn cut(sizes: &Convolution, padded: &[f32], patch: usize, patches: &mut [f32]) {
     let (kh, kw) = sizes.window.kernel;
     let (stride_y, stride_x) = sizes.window.stride;
     let (height, width) = (sizes.padded_height(), sizes.padded_width());
-    for (place, to) in patches.chunks_exact_mut(patch).enumerate() {
-        let (y, x) = (place / sizes.out_width * stride_y, place % sizes.out_width * stride_x);
-        for row in 0..sizes.channels * kh {
-            let from = ((row / kh) * height + y + row % kh) * width + x;
-            copy_short(&padded[from..from + kw], &mut to[row * kw..(row + 1) * kw]);
-        }
-        to[sizes.taps()] = 1.0;
-    }
-}
-
-/// Copies a few values without a call.
-#[inline(always)]
-fn copy_short(from: &[f32], to: &mut [f32]) {
-    match (from, &mut *to) {
-        ([a, b, c], [x, y, z]) => (*x, *y, *z) = (*a, *b, *c),
-        _ => to.copy_from_slice(from),
-    }
-}
-
-/// Adds patches back into a padded image: the gradient of [`cut`].
-fn paste(sizes: &Convolution, patches: &[f32], patch: usize, padded: &mut [f32]) {
-    let (kh, kw) = sizes.window.kernel;
-    let (stride_y, stride_x) = sizes.window.stride;
-    let (height, width) = (sizes.padded_height(), sizes.padded_width());
-    for (place, from) in patches.chunks_exact(patch).enumerate() {
-        let (y, x) = (place / sizes.out_width * stride_y, place % sizes.out_width * stride_x);
-        for row in 0..sizes.channels * kh {
-            let at = ((row / kh) * height + y + row % kh) * width + x;
-            for (to, value) in padded[at..at + kw].iter_mut().zip(&from[row * kw..]) {
-                *to += value;
+    let rows: Vec<usize> =
+        (0..sizes.channels * kh).map(|row| (row / kh * height + row % kh) * width).collect();
+    assert!(padded.len() >= sizes.padded_length() + SLACK);
+    assert!(patches.len() >= sizes.out_pixels() * patch + SLACK);
+    assert!(patch > rows.len() * kw);
+    let mut to = patches.as_mut_ptr();
+    for y in 0..sizes.out_height {
+        for x in 0..sizes.out_width {
+            let corner = y * stride_y * width + x * stride_x;
+            // SAFETY: a row of taps is copied in fours, whose last may reach three values too far:
+            // into what is written next, or into the slack. All else lies within the lengths that
+            // were checked.
+            unsafe {
+                let mut row_to = to;
+                for &row in &rows {
+                    let from = padded.as_ptr().add(corner + row);
+                    for at in (0..kw).step_by(4) {
+                        let four = from.add(at).cast::<[f32; 4]>().read_unaligned();
+                        row_to.add(at).cast::<[f32; 4]>().write_unaligned(four);
+                    }
+                    row_to = row_to.add(kw);
+                }
+                row_to.write(1.0);
+                to = to.add(patch);
             }
         }
     }

@@ -75,8 +75,45 @@ pub(crate) trait Lanes: Copy {
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// In each lane `yes` where `self > other`, else `no`.
     unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self;
-    /// Stores the lanes, whole numbers below 256, as bytes.
-    unsafe fn store_bytes(self, to: *mut u8);
+    /// Stores those lanes of `value` that are not 0, and the whole numbers in the same lanes of
+    /// `place`, close together, and tells how many. Writes up to [`Self::LANES`] values in any case.
+    #[inline(always)]
+    unsafe fn store_nonzero(self, place: Self, values: *mut f32, places: *mut u32) -> usize {
+        let (mut v, mut p) = ([0.0; 16], [0.0; 16]);
+        // SAFETY: no vector is wider than 16; the caller vouches for room for all lanes.
+        unsafe {
+            self.store(v.as_mut_ptr());
+            place.store(p.as_mut_ptr());
+            let mut count = 0;
+            for (&value, &place) in v.iter().zip(&p).take(Self::LANES) {
+                // Written always and kept only if it counts: no branch to guess wrongly.
+                *values.add(count) = value;
+                *places.add(count) = place as u32;
+                count += usize::from(value != 0.0);
+            }
+            count
+        }
+    }
+    /// Turns a block of [`Self::LANES`] rows into columns, and stores the first `columns` of them,
+    /// `rows` values each. The whole block is read.
+    #[inline(always)]
+    unsafe fn transpose(
+        from: *const f32,
+        from_stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+        rows: usize,
+        columns: usize,
+    ) {
+        for column in 0..columns.min(Self::LANES) {
+            for row in 0..rows.min(Self::LANES) {
+                // SAFETY: the caller vouches for both blocks.
+                unsafe {
+                    *to.add(column * to_stride + row) = *from.add(row * from_stride + column);
+                }
+            }
+        }
+    }
     /// The sums of four vectors.
     unsafe fn sum4(vectors: [Self; 4]) -> [f32; 4];
 }
@@ -166,13 +203,6 @@ impl Lanes for Plain {
             }
         }
         Self(lanes)
-    }
-    #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8) {
-        for (i, lane) in self.0.iter().enumerate() {
-            // SAFETY: the caller vouches for four bytes at `to`.
-            unsafe { *to.add(i) = *lane as u8 }
-        }
     }
     #[inline(always)]
     unsafe fn sum4(vectors: [Self; 4]) -> [f32; 4] {
@@ -289,15 +319,6 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn store_bytes(self, to: *mut u8) {
-            unsafe {
-                let whole = _mm256_cvttps_epi32(self.0);
-                let low = _mm256_castsi256_si128(whole);
-                let words = _mm_packs_epi32(low, _mm256_extracti128_si256::<1>(whole));
-                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
-            }
-        }
-        #[inline(always)]
         unsafe fn sum4(v: [Self; 4]) -> [f32; 4] {
             unsafe { sum4_of_8([v[0].0, v[1].0, v[2].0, v[3].0]) }
         }
@@ -370,10 +391,56 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe fn store_nonzero(self, place: Self, values: *mut f32, places: *mut u32) -> usize {
             unsafe {
-                let whole = _mm512_cvttps_epi32(self.0);
-                _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(whole));
+                let keep = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_ps());
+                _mm512_storeu_ps(values, _mm512_maskz_compress_ps(keep, self.0));
+                let place = _mm512_cvttps_epi32(place.0);
+                _mm512_storeu_si512(places.cast(), _mm512_maskz_compress_epi32(keep, place));
+                keep.count_ones() as usize
+            }
+        }
+        #[inline(always)]
+        unsafe fn transpose(
+            from: *const f32,
+            from_stride: usize,
+            to: *mut f32,
+            to_stride: usize,
+            rows: usize,
+            columns: usize,
+        ) {
+            unsafe {
+                let mut r = [_mm512_setzero_ps(); 16];
+                for (i, row) in r.iter_mut().enumerate() {
+                    *row = _mm512_loadu_ps(from.add(i * from_stride));
+                }
+                // Pairs, then fours of rows are interleaved within each quarter of the vectors…
+                let mut fours = [_mm512_setzero_pd(); 16];
+                for i in (0..16).step_by(4) {
+                    let low = |a, b| _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                    let high = |a, b| _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                    let (a, b) = (low(r[i], r[i + 1]), low(r[i + 2], r[i + 3]));
+                    let (c, d) = (high(r[i], r[i + 1]), high(r[i + 2], r[i + 3]));
+                    fours[i] = _mm512_unpacklo_pd(a, b);
+                    fours[i + 1] = _mm512_unpackhi_pd(a, b);
+                    fours[i + 2] = _mm512_unpacklo_pd(c, d);
+                    fours[i + 3] = _mm512_unpackhi_pd(c, d);
+                }
+                // … and then the quarters are brought to their places.
+                for i in 0..4 {
+                    let quarter = |j: usize| _mm512_castpd_ps(fours[j * 4 + i]);
+                    let even_low = _mm512_shuffle_f32x4::<0x88>(quarter(0), quarter(1));
+                    let odd_low = _mm512_shuffle_f32x4::<0xdd>(quarter(0), quarter(1));
+                    let even_high = _mm512_shuffle_f32x4::<0x88>(quarter(2), quarter(3));
+                    let odd_high = _mm512_shuffle_f32x4::<0xdd>(quarter(2), quarter(3));
+                    r[i] = _mm512_shuffle_f32x4::<0x88>(even_low, even_high);
+                    r[i + 8] = _mm512_shuffle_f32x4::<0xdd>(even_low, even_high);
+                    r[i + 4] = _mm512_shuffle_f32x4::<0x88>(odd_low, odd_high);
+                    r[i + 12] = _mm512_shuffle_f32x4::<0xdd>(odd_low, odd_high);
+                }
+                for (i, column) in r.iter().enumerate().take(columns) {
+                    _mm512_mask_storeu_ps(to.add(i * to_stride), mask16(rows), *column);
+                }
             }
         }
         #[inline(always)]
@@ -424,3 +491,59 @@ macro_rules! dispatch {
     };
 }
 pub(crate) use dispatch;
+
+/// `to[columns][rows] = from[rows][columns]`, both with the given strides. Whole blocks of 16 × 16
+/// are read, so `from` is readable up to the next multiples of 16.
+#[inline(always)]
+unsafe fn turn_lanes<S: Lanes>(
+    rows: usize,
+    columns: usize,
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    for row in (0..rows).step_by(S::LANES) {
+        for column in (0..columns).step_by(S::LANES) {
+            // SAFETY: the caller vouches for the shapes.
+            unsafe {
+                S::transpose(
+                    from.add(row * from_stride + column),
+                    from_stride,
+                    to.add(column * to_stride + row),
+                    to_stride,
+                    rows - row,
+                    columns - column,
+                );
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Transposes: see the kernel.
+    pub(crate) unsafe fn turn(
+        rows: usize, columns: usize,
+        from: *const f32, from_stride: usize,
+        to: *mut f32, to_stride: usize,
+    ) = turn_lanes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_moves_every_value() {
+        let (rows, columns, stride) = (37, 21, 32);
+        let from: Vec<f32> = (0..48 * stride).map(|i| i as f32).collect();
+        for level in Level::available() {
+            let mut to = vec![-1.0; columns * rows];
+            // SAFETY: 37 rows and 21 columns lie within blocks of 48 and 32.
+            unsafe { turn(level, rows, columns, from.as_ptr(), stride, to.as_mut_ptr(), rows) };
+            for (i, value) in to.iter().enumerate() {
+                assert_eq!(*value, from[i % rows * stride + i / rows], "{level:?}");
+            }
+        }
+    }
+}

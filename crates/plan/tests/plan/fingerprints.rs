@@ -50,6 +50,24 @@ fn sources_count_by_content_not_by_path() {
 }
 
 #[test]
+fn order_counts_where_the_kind_says_so() {
+    let with = |shares: &str| {
+        let plan = plan(&format!(
+            "pipeline: p\nstages:\n  a: {{uses: make, with: {{columns: [x]}}}}\n  b: {{uses: part, \
+             inputs: {{data: a}}, with: {{parts: {shares}}}}}\n"
+        ));
+        let inputs = [Digest::of(b"1")];
+        parts(&plan, "b", Materials { inputs: &inputs, ..Materials::default() })
+    };
+    let (old, new) = (with("{x: 0.5, y: 0.5}"), with("{y: 0.5, x: 0.5}"));
+    assert_ne!(old.fingerprint(), new.fingerprint());
+    assert_eq!(
+        explain_change(&old, &new),
+        ["the order of `with.parts` changed from \"x.y\" to \"y.x\""]
+    );
+}
+
+#[test]
 fn environment_counts_by_value_and_is_never_shown() {
     let with = |value: Option<&str>| {
         let plan = stage("{columns: [a], variable: TOKEN}");

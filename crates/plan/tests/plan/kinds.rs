@@ -127,7 +127,8 @@ impl TypedKind for Part {
     }
 
     fn check(&self, config: &PartConfig, known: &Known<'_>) -> Checked {
-        let mut checked = Checked::default();
+        let mut checked =
+            Checked { ordered_fields: vec![vec!["parts".into()]], ..Checked::default() };
         if let Some(facts) = known.input("data") {
             for name in config.parts.keys() {
                 let name = PortName::new(name).expect("checked in ports");
@@ -314,11 +315,15 @@ impl TypedKind for Command {
         NO_DOCUMENTATION
     }
 
-    fn ports(&self, config: &CommandConfig, _: &mut Issues) -> Ports {
-        let ports = Ports::new().any_input(PortType::ALL, 0);
-        config.outputs.keys().fold(ports, |ports, name| {
-            ports.named_output(PortName::new(name).expect("a name"), PortType::File, false)
-        })
+    fn ports(&self, config: &CommandConfig, issues: &mut Issues) -> Ports {
+        let mut ports = Ports::new().any_input(PortType::ALL, 0);
+        for name in config.outputs.keys() {
+            match PortName::new(name) {
+                Ok(name) => ports = ports.named_output(name, PortType::File, false),
+                Err(error) => issues.with(["outputs", name], error.to_string(), ""),
+            }
+        }
+        ports
     }
 
     fn check(&self, _: &CommandConfig, _: &Known<'_>) -> Checked {

@@ -1,8 +1,7 @@
 //! Appending events: the path that every stage of every run takes, so it is kept short.
 //!
-//! A batch is folded into rows first ([`crate::changes`]). Then one text of ten statements
-//! writes all of them, each statement over one JSON array; an empty array costs next to
-//! nothing. Points of metrics are bound one by one instead: SQLite does not read every number
+//! A batch is folded into rows first ([`crate::changes`]). Then one text of several statements
+//! writes all of them, each statement over one JSON array. Points of metrics are bound one by one instead: SQLite does not read every number
 //! in a text back to the same bits.
 
 use std::collections::HashMap;
@@ -15,7 +14,7 @@ use wick_core::{
 };
 
 use super::runs::{array, token};
-use super::{Outcome, SqliteStore, run_all};
+use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::changes::{
     AttemptEnd, BegunAttempt, Changes, EndedAttempt, SeriesChange, Source, StageChange, fold,
     refuse,
@@ -24,27 +23,29 @@ use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
 use crate::records::Lease;
 
+/// Every batch asks first whether the lease still holds. `$1` is the run, `$2` the lease's token.
 const LEASE_HOLDS: &str = "SELECT 1 FROM leases WHERE run_id = $1 AND token = $2";
 
-/// `$1` is the run, `$2` the lease's token; the rest are JSON arrays of rows. `->` and `->>`
-/// take a column of a row by its place.
-///
-/// `$1 + 0 * new.key` is `$1`. Written so, it says nothing before there is a row of `new`: so the
-/// planner takes the rows one by one and finds each in the table by its key, and does not go
-/// through all rows of the run for each.
-const APPEND: &str = "
-    SELECT 1 FROM leases WHERE run_id = $1 AND token = $2;
+// The statements that follow, in this order, each over a JSON array of rows: `$3` for the first,
+// `$4` for the second, … `->` and `->>` take a column of a row by its place.
+//
+// `$1 + 0 * new.key` is `$1`. Written so, it says nothing before there is a row of `new`: so the
+// planner takes the rows one by one and finds each in the table by its key, and does not go
+// through all rows of the run for each.
 
+const EVENTS: &str = ";
     INSERT INTO events (run_id, time, body)
-        SELECT $1, value ->> 0, value -> 1 FROM json_each($3);
+        SELECT $1, value ->> 0, value -> 1 FROM json_each($3)";
 
+const BEGUN: &str = ";
     INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
                           finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4,
                value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
                value ->> 11, value ->> 12
-        FROM json_each($4);
+        FROM json_each($4)";
 
+const ENDED: &str = ";
     UPDATE attempts
         SET state = new.value ->> 3, finished = new.value ->> 4, wall_micros = new.value ->> 5,
             cpu_micros = new.value ->> 6, max_rss_bytes = new.value ->> 7,
@@ -52,21 +53,24 @@ const APPEND: &str = "
         FROM json_each($5) AS new
         WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1 AND attempts.token = new.value ->> 2
-          AND attempts.state = 'running';
+          AND attempts.state = 'running'";
 
+const SUCCEEDED: &str = ";
     INSERT INTO fingerprints (fingerprint, run_id, position, attempt)
         SELECT a.fingerprint, a.run_id, a.position, a.attempt
         FROM json_each($6) AS new CROSS JOIN attempts a
             ON a.run_id = $1 AND a.position = new.value ->> 0 AND a.attempt = new.value ->> 1
         WHERE true
         ON CONFLICT (fingerprint) DO UPDATE
-            SET run_id = excluded.run_id, position = excluded.position, attempt = excluded.attempt;
+            SET run_id = excluded.run_id, position = excluded.position, attempt = excluded.attempt";
 
+const SPAWNED: &str = ";
     UPDATE attempts SET pid = new.value ->> 2
         FROM json_each($7) AS new
         WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
-          AND attempts.attempt = new.value ->> 1;
+          AND attempts.attempt = new.value ->> 1";
 
+const STAGES: &str = ";
     UPDATE stages
         SET state = new.value ->> 2,
             fingerprint = coalesce(unhex(new.value ->> 3), fingerprint),
@@ -81,26 +85,25 @@ const APPEND: &str = "
         FROM json_each($8) AS new
         WHERE stages.run_id = $1 + 0 * new.key AND stages.position = new.value ->> 0
           AND CASE stages.state WHEN 'lost' THEN 'failed' ELSE stages.state END
-              = new.value ->> 1;
+              = new.value ->> 1";
 
+const INPUTS: &str = ";
     INSERT OR REPLACE INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
                value ->> 5
-        FROM json_each($9);
+        FROM json_each($9)";
 
+const OUTPUTS: &str = ";
     INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
                unhex(value ->> 5), value ->> 6, value -> 7
-        FROM json_each($10);
+        FROM json_each($10)";
 
+const PARTS: &str = ";
     INSERT OR REPLACE INTO stage_parts (run_id, position, parts)
         SELECT $1, value ->> 0, value -> 1 FROM json_each($11)";
 
-/// Which of the statements in [`APPEND`] ends attempts, and which moves stages.
-const ENDS_ATTEMPTS: usize = 3;
-const MOVES_STAGES: usize = 6;
-
-/// The columns of a new attempt, in the order in which [`APPEND`] reads them.
+/// The columns of a new attempt, in the order in which [`BEGUN`] reads them.
 type BegunColumns<'a> = (
     u32,
     u32,
@@ -134,55 +137,77 @@ type StageColumns<'a> = (
     Option<&'a Failure>,
 );
 
-/// What [`APPEND`] binds from `$3` on.
-struct Texts([String; 9]);
+/// One of the statements of a batch.
+struct Part {
+    sql: &'static str,
+    /// What it binds: a JSON array. A statement without rows is left out.
+    rows: Option<String>,
+    /// How many rows it must change, and what it means if it does not.
+    expected: Option<(u64, Misfit)>,
+}
 
-impl Texts {
-    fn of(
-        directory: &Directory,
-        changes: &Changes<'_>,
-        origins: &HashMap<&StageOrigin, (i64, u32)>,
-    ) -> StoreResult<Self> {
-        let events: Vec<_> =
-            changes.events.iter().map(|event| (event.time.0, &event.body)).collect();
-        let begun: Vec<_> = changes.begun.iter().map(begun_columns).collect();
-        let ended: Vec<_> = changes.ended.iter().map(ended_columns).collect();
-        let stages: Vec<_> = changes
-            .stages
-            .iter()
-            .map(|change| stage_columns(directory.run, change, origins))
-            .collect();
-        let inputs: Vec<_> = changes
-            .inputs
-            .iter()
-            .flat_map(|(place, inputs)| {
-                inputs.iter().enumerate().map(move |(number, input)| {
-                    (place, &input.port, &input.stage, &input.output, input.digest, number)
-                })
-            })
-            .collect();
-        let outputs: Vec<_> = changes
-            .outputs
-            .iter()
-            .flat_map(|(place, attempt, outputs)| {
-                outputs.iter().enumerate().map(move |(number, output)| {
-                    let Output { port, port_type, digest, bytes, meta } = output;
-                    (place, attempt, number, port, port_type, digest, bytes, meta)
-                })
-            })
-            .collect();
-        Ok(Self([
-            array(&events)?,
-            array(&begun)?,
-            array(&ended)?,
-            array(&changes.succeeded)?,
-            array(&changes.spawned)?,
-            array(&stages)?,
-            array(&inputs)?,
-            array(&outputs)?,
-            array(&changes.parts)?,
-        ]))
+/// What does not fit the records.
+#[derive(Debug, Clone, Copy)]
+enum Misfit {
+    /// An attempt that ended is not the one that runs.
+    Stale,
+    /// A stage that moved is not where it must be.
+    Misplaced,
+}
+
+impl Part {
+    fn new<T: Serialize>(sql: &'static str, rows: &[T]) -> StoreResult<Self> {
+        let rows = if rows.is_empty() { None } else { Some(array(rows)?) };
+        Ok(Self { sql, rows, expected: None })
     }
+
+    fn expecting<T: Serialize>(sql: &'static str, rows: &[T], misfit: Misfit) -> StoreResult<Self> {
+        let expected = Some((rows.len() as u64, misfit));
+        Ok(Self { expected, ..Self::new(sql, rows)? })
+    }
+}
+
+/// The statements that write `changes`, but for points and effects.
+fn parts(
+    directory: &Directory,
+    changes: &Changes<'_>,
+    origins: &HashMap<&StageOrigin, (i64, u32)>,
+) -> StoreResult<[Part; 9]> {
+    let events: Vec<_> = changes.events.iter().map(|event| (event.time.0, &event.body)).collect();
+    let begun: Vec<_> = changes.begun.iter().map(begun_columns).collect();
+    let ended: Vec<_> = changes.ended.iter().map(ended_columns).collect();
+    let stages: Vec<_> =
+        changes.stages.iter().map(|change| stage_columns(directory.run, change, origins)).collect();
+    let inputs: Vec<_> = changes
+        .inputs
+        .iter()
+        .flat_map(|(place, inputs)| {
+            inputs.iter().enumerate().map(move |(number, input)| {
+                (place, &input.port, &input.stage, &input.output, input.digest, number)
+            })
+        })
+        .collect();
+    let outputs: Vec<_> = changes
+        .outputs
+        .iter()
+        .flat_map(|(place, attempt, outputs)| {
+            outputs.iter().enumerate().map(move |(number, output)| {
+                let Output { port, port_type, digest, bytes, meta } = output;
+                (place, attempt, number, port, port_type, digest, bytes, meta)
+            })
+        })
+        .collect();
+    Ok([
+        Part::new(EVENTS, &events)?,
+        Part::new(BEGUN, &begun)?,
+        Part::expecting(ENDED, &ended, Misfit::Stale)?,
+        Part::new(SUCCEEDED, &changes.succeeded)?,
+        Part::new(SPAWNED, &changes.spawned)?,
+        Part::expecting(STAGES, &stages, Misfit::Misplaced)?,
+        Part::new(INPUTS, &inputs)?,
+        Part::new(OUTPUTS, &outputs)?,
+        Part::new(PARTS, &changes.parts)?,
+    ])
 }
 
 fn begun_columns<'a>(row: &BegunAttempt<'a>) -> BegunColumns<'a> {
@@ -257,10 +282,12 @@ impl SqliteStore {
         let directory = self.directory(&lease.run).await?;
         let changes = fold(&directory, events)?;
         let origins = self.origins(&changes).await?;
-        let texts = Texts::of(&directory, &changes, &origins)?;
+        let parts = parts(&directory, &changes, &origins)?;
         let mut new_keys = Vec::new();
-        self.write(async |connection| {
-            self.write_rows(connection, lease, &directory, &changes, texts).await?;
+        let durability =
+            if changes.is_replaceable() { Durability::Written } else { Durability::Flushed };
+        self.write_as(durability, async |connection| {
+            self.write_rows(connection, lease, &directory, &changes, parts).await?;
             self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;
             for (stage, time, effect) in &changes.effects {
                 let by = Some((directory.run, stage.as_str()));
@@ -309,33 +336,38 @@ impl SqliteStore {
         lease: &Lease,
         directory: &Directory,
         changes: &Changes<'_>,
-        texts: Texts,
+        parts: [Part; 9],
     ) -> StoreResult<()> {
-        // A batch of nothing but points only asks whether it may.
-        let only_points = changes.events.is_empty();
-        let mut query = sqlx::query(if only_points { LEASE_HOLDS } else { APPEND })
-            .bind(directory.run)
-            .bind(token(lease.engine));
-        if !only_points {
-            for text in texts.0 {
-                query = query.bind(text);
-            }
+        // Batches come in a few shapes, so a few prepared texts do for all.
+        let mut sql = LEASE_HOLDS.to_owned();
+        let mut expected = Vec::new();
+        for part in parts.iter().filter(|part| part.rows.is_some()) {
+            sql.push_str(part.sql);
+            expected.push(part.expected);
+        }
+        let mut query =
+            sqlx::query(AssertSqlSafe(sql)).bind(directory.run).bind(token(lease.engine));
+        for part in parts {
+            query = query.bind(part.rows);
         }
         let mut outcome = Outcome::default();
         let done = run_all(connection, query, &mut outcome).await;
         if outcome.rows.is_empty() && !outcome.changed.is_empty() {
             return Err(StoreError::LeaseLost(lease.run.clone()));
         }
-        if only_points {
-            return done.map_err(|error| self.refused(error));
-        }
-        // Looked at before the error: what a stale attempt brings along may not fit either.
-        let changed = |statement: usize| outcome.changed.get(statement).copied();
-        if changed(ENDS_ATTEMPTS).is_some_and(|rows| rows != changes.ended.len() as u64) {
-            return Err(self.stale(connection, directory, changes).await?);
-        }
-        if changed(MOVES_STAGES).is_some_and(|rows| rows != changes.stages.len() as u64) {
-            return Err(self.misplaced(connection, directory, changes).await?);
+        // Looked at before the error: what a stale attempt brings along may not fit either. The
+        // first statement is the question for the lease.
+        for (expected, changed) in expected.iter().zip(outcome.changed.iter().skip(1)) {
+            match expected {
+                Some((rows, _)) if rows == changed => {}
+                Some((_, Misfit::Stale)) => {
+                    return Err(self.stale(connection, directory, changes).await?);
+                }
+                Some((_, Misfit::Misplaced)) => {
+                    return Err(self.misplaced(connection, directory, changes).await?);
+                }
+                None => {}
+            }
         }
         done.map_err(|error| self.refused(error))
     }

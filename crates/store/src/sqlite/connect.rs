@@ -34,6 +34,8 @@ pub(super) async fn open(path: &Path) -> StoreResult<(SqliteConnection, SqlitePo
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
         .pragma("temp_store", "memory")
+        // Rows come from another thread; fewer, longer visits to it.
+        .row_buffer_size(1024)
         .disable_statement_logging();
     let readers = SqlitePoolOptions::new()
         .max_connections(MAX_READERS)

@@ -28,9 +28,26 @@ use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::records::*;
 
-/// Takes the write lock at once. A transaction that reads first and writes later would fail,
-/// however long it waits, when another one wrote in between.
-const BEGIN: &str = "BEGIN IMMEDIATE";
+/// How sure a commit is when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// It survives a power cut.
+    Flushed,
+    /// It survives the death of the process; a power cut may take it back, whole. Never what
+    /// was committed as [`Flushed`](Self::Flushed) before or after: the log is one file.
+    Written,
+}
+
+impl Durability {
+    /// How a transaction begins. It takes the write lock at once: one that reads first and writes
+    /// later would fail, however long it waits, when another one wrote in between.
+    const fn begin(self) -> &'static str {
+        match self {
+            Durability::Flushed => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+            Durability::Written => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+        }
+    }
+}
 
 /// A store in a SQLite file.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use wick_core::{
     AttemptState, Digest, Event, EventBody, RunId, RunState, StageName, Timestamp, Token,
 };
 
-use super::{BEGIN, Outcome, SqliteStore, run_all};
+use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
 use crate::records::{EngineId, LEASE_MICROS, Lease, NewRun};
@@ -139,8 +139,9 @@ impl SqliteStore {
     }
 
     pub(super) async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {
+        // After a power cut the engine is dead, whatever its lease says.
         let renewed = self
-            .write(async |connection| {
+            .write_as(Durability::Written, async |connection| {
                 sqlx::query(
                     "UPDATE leases SET expires = $3
                          WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND token = $2",
@@ -266,14 +267,26 @@ impl SqliteStore {
         .map_err(|error| self.refused(error))
     }
 
-    /// Does `work` in one write transaction.
+    /// Does `work` in one write transaction, which is on the disk when this returns.
     pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> StoreResult<T>,
     ) -> StoreResult<T> {
+        self.write_as(Durability::Flushed, work).await
+    }
+
+    /// Does `work` in one write transaction.
+    pub(super) async fn write_as<T>(
+        &self,
+        durability: Durability,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> StoreResult<T>,
+    ) -> StoreResult<T> {
         let mut writer = self.writer().await?;
-        let mut transaction =
-            writer.connection().begin_with(BEGIN).await.map_err(|error| self.refused(error))?;
+        let mut transaction = writer
+            .connection()
+            .begin_with(durability.begin())
+            .await
+            .map_err(|error| self.refused(error))?;
         let done = work(&mut transaction).await;
         match done {
             Ok(done) => {

@@ -1,0 +1,46 @@
+//! Whatever the bytes of a pipeline file, `check` answers, and what it says can be shown.
+
+#![no_main]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use wick_plan::{Machine, Materials, Request, Severity, Style, check, render, to_json};
+use wick_stage::Registry;
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    Registry::new()
+        .with(wick_data::kinds())
+        .with(wick_nn::kinds())
+        .with(wick_evaluate::kinds())
+        .with(wick_explain::kinds())
+        .with(wick_compress::kinds())
+        .with(wick_serve::kinds())
+        .with(wick_engine::command::kinds())
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let (plan, found) = check(&Request {
+        source: bytes,
+        file: Path::new("/nowhere/pipeline.yaml"),
+        overrides: &[],
+        registry: &REGISTRY,
+        environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
+        machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
+    });
+    let errors = found.iter().any(|found| found.severity == Severity::Error);
+    assert_eq!(plan.is_some(), !errors);
+    assert!(found.is_sorted_by_key(|found| found.span));
+    let few = &found[..found.len().min(10)];
+    to_json(few, "pipeline.yaml", bytes);
+    render(few, "pipeline.yaml", bytes, Style::default());
+    if let Some(plan) = plan {
+        plan.digest();
+        for (index, stage) in plan.indexed() {
+            if stage.inputs.is_empty() && stage.sources.is_empty() && stage.environment.is_empty() {
+                plan.fingerprint_parts(index, Materials::default()).fingerprint();
+            }
+        }
+    }
+});

