@@ -215,7 +215,7 @@ impl Engine {
         Ok(self.store.create_run(&new, engine, identity::now()).await?)
     }
 
-    fn resolver(
+    pub(crate) fn resolver(
         &self,
         plan: &Arc<Plan>,
         use_cache: bool,
@@ -285,10 +285,6 @@ impl Engine {
 
     pub(crate) const fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-
-    pub(crate) const fn artifacts(&self) -> &Arc<ArtifactStore> {
-        &self.artifacts
     }
 }
 

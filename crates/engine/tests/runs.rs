@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use wick_artifact::ArtifactStore;
 use wick_core::{AttemptState, Event, EventBody, FailureCause, RunId, RunState};
 use wick_engine::{
-    CancelHandle, CancelMode, Engine, Program, Reporter, RunOptions, RunOutcome, Silent, Slots,
-    Totals,
+    CancelHandle, CancelMode, Engine, PreviewDecision, Program, Reporter, RunOptions, RunOutcome,
+    Silent, Slots, Totals,
 };
 use wick_plan::Plan;
 use wick_stage::{
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ("a_drain_lets_what_runs_end", a_drain_lets_what_runs_end),
         ("a_killed_engine_leaves_no_process_and_loses_nothing", killed_engine),
         ("a_changed_source_runs_again", a_changed_source_runs_again),
+        ("a_preview_tells_what_would_run_and_why", a_preview_tells_what_would_run_and_why),
     ];
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
@@ -576,4 +577,32 @@ fn a_changed_source_runs_again() {
     let reasons: Vec<(wick_core::StageName, Value)> =
         project.runtime.block_on(project.store.stage_parts(&first.run)).expect("parts");
     assert_eq!(reasons.len(), 1, "what went into the fingerprint is kept");
+}
+
+fn a_preview_tells_what_would_run_and_why() {
+    let stages =
+        "  make: {uses: command, with: {run: 'echo 1 > ${outputs.x}', outputs: {x: value}}}
+  use: {uses: command, inputs: {x: make}, with: {run: 'cat ${inputs.x}'}}
+  beside: {uses: command, cache: false, with: {run: [\"true\"]}}
+";
+    let project = Project::new(stages);
+    let preview = || -> Vec<String> {
+        let plan = project.plan();
+        let preview = project.engine.preview(&plan, true, None);
+        let preview = project.runtime.block_on(preview).expect("a preview");
+        let words = preview.stages.into_iter().map(|stage| match stage.decision {
+            PreviewDecision::Cached { .. } => "cached".to_owned(),
+            PreviewDecision::Run { reasons } => reasons.join("; "),
+            PreviewDecision::Unknown { after } => format!("after {after:?}"),
+        });
+        words.collect()
+    };
+    let not_reused = "its results are not to be reused";
+    assert_eq!(preview(), ["it never ran", "after [\"make\"]", not_reused]);
+    project.run();
+    assert_eq!(preview(), ["cached", "cached", not_reused]);
+    let text = project.read("pipeline.yaml").replace("echo 1", "echo 2");
+    project.write("pipeline.yaml", &text);
+    let changed = "`with.run` changed from \"echo 1 > ${outputs.x}\" to \"echo 2 > ${outputs.x}\"";
+    assert_eq!(preview(), [changed, "after [\"make\"]", not_reused]);
 }
