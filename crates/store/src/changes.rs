@@ -5,7 +5,7 @@
 //! state it expects to find, which the database checks while it writes: so events that do not
 //! fit what is recorded are refused without reading anything first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wick_core::{
     AttemptState, Effect, Event, EventBody, Failure, Fingerprint, Input, MetricKey, MetricPoint,
@@ -171,6 +171,7 @@ pub(crate) fn fold<'a>(directory: &Directory, events: &'a [Event]) -> StoreResul
         stages: HashMap::new(),
         begun: HashMap::new(),
         series: HashMap::new(),
+        read: HashSet::new(),
     };
     for event in events {
         if event.body.is_kept() {
@@ -190,6 +191,8 @@ struct Folder<'d, 'a> {
     begun: HashMap<(u32, u32), usize>,
     /// Place, attempt and key to index in `changes.series`.
     series: HashMap<(u32, u32, &'a str), usize>,
+    /// Places whose inputs are in `changes`.
+    read: HashSet<u32>,
 }
 
 impl<'a> Folder<'_, 'a> {
@@ -394,7 +397,12 @@ impl<'a> Folder<'_, 'a> {
         Ok(())
     }
 
+    /// What the stage at `place` reads. Of two attempts in one batch the later one counts.
     fn reads(&mut self, place: u32, inputs: &'a [Input], parts: Option<&'a serde_json::Value>) {
+        if !self.read.insert(place) {
+            self.changes.inputs.retain(|earlier| earlier.0 != place);
+            self.changes.parts.retain(|earlier| earlier.0 != place);
+        }
         if !inputs.is_empty() {
             self.changes.inputs.push((place, inputs));
         }

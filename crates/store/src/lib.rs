@@ -4,10 +4,12 @@
 //! only from [`wick_core::Event`]s, by [`Store::append`].
 
 mod changes;
+mod delegate;
 mod directory;
 pub mod error;
 mod liveness;
 mod location;
+pub mod postgres;
 pub mod records;
 mod rows;
 pub mod sqlite;
@@ -18,6 +20,8 @@ use async_trait::async_trait;
 use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timestamp};
 
 pub use error::{StoreError, StoreResult};
+use location::Location;
+
 pub use liveness::{process_start, this_engine, this_host};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
@@ -25,18 +29,15 @@ pub use records::{
     RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageRecord,
 };
 
-/// Opens the store at `location`: a path or `sqlite://path` for SQLite, which is made if it is
-/// not there.
+/// Opens the store at `location`: a path or `sqlite://path` for SQLite, whose file is made if it
+/// is not there, or `postgres://…` for a database that is.
 ///
 /// # Errors
 /// If there can be no store, if it was made by a newer `wick`, or if it cannot be used.
 pub async fn open(location: &str) -> StoreResult<Arc<dyn Store>> {
     match location::parse(location)? {
-        location::Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(&path).await?)),
-        location::Location::Postgres(url) => Err(StoreError::Location {
-            location: location::without_password(&url),
-            reason: "Postgres is not supported yet".to_owned(),
-        }),
+        Location::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(&path).await?)),
+        Location::Postgres(url) => Ok(Arc::new(postgres::PostgresStore::open(&url).await?)),
     }
 }
 

@@ -330,3 +330,19 @@ pub struct ModelVersion {
     /// The aliases that name it now.
     pub aliases: Vec<String>,
 }
+
+/// An alias that looks like a number could not be told from a version.
+pub(crate) fn check_alias(alias: &str) -> crate::StoreResult<()> {
+    wick_core::id::check_name(alias).map_err(|error| {
+        crate::StoreError::Refused(format!("`{alias}` cannot be an alias: {error}"))
+    })
+}
+
+/// A plan never names two stages alike; the tables have no index that would find it out.
+pub(crate) fn check_names(stages: &[(StageName, KindName)]) -> crate::StoreResult<()> {
+    let mut seen = std::collections::HashSet::new();
+    match stages.iter().find(|(name, _)| !seen.insert(name)) {
+        Some((name, _)) => Err(crate::StoreError::Refused(format!("two stages are called {name}"))),
+        None => Ok(()),
+    }
+}

@@ -224,7 +224,7 @@ impl SqliteStore {
         let counts: Vec<StageCountRow> = sqlx::query_as(
             "SELECT s.run_id, s.state, count(*) AS stages
              FROM json_each($1) j CROSS JOIN stages s ON s.run_id = j.value
-             GROUP BY s.run_id, s.state ORDER BY s.run_id, min(s.position)",
+             GROUP BY s.run_id, s.state",
         )
         .bind(&ids)
         .fetch_all(&self.readers)

@@ -6,7 +6,7 @@ use wick_core::{Effect, ModelName, Timestamp};
 use super::SqliteStore;
 use super::runs::array;
 use crate::error::{StoreError, StoreResult};
-use crate::records::{ModelRecord, ModelVersion};
+use crate::records::{ModelRecord, ModelVersion, check_alias};
 use crate::rows::{VersionRow, text};
 
 const VERSIONS: &str = "
@@ -143,10 +143,4 @@ impl SqliteStore {
             .map_err(|error| self.refused(error))?;
         row.map(VersionRow::record).transpose()
     }
-}
-
-/// An alias that looks like a number could not be told from a version.
-fn check_alias(alias: &str) -> StoreResult<()> {
-    wick_core::id::check_name(alias)
-        .map_err(|error| StoreError::Refused(format!("`{alias}` cannot be an alias: {error}")))
 }

@@ -1,14 +1,12 @@
 //! Runs come and go: creating, taking up, leases, and what dead engines leave.
 
 use sqlx::{Connection, SqliteConnection};
-use wick_core::{
-    AttemptState, Digest, Event, EventBody, RunId, RunState, StageName, Timestamp, Token,
-};
+use wick_core::{AttemptState, Digest, Event, EventBody, RunId, RunState, Timestamp, Token};
 
 use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
-use crate::records::{EngineId, LEASE_MICROS, Lease, NewRun};
+use crate::records::{EngineId, LEASE_MICROS, Lease, NewRun, check_names};
 use crate::rows::{LeaseRow, RunningRow, text};
 
 /// `$1` is the run's public id; the rest is named where it is bound.
@@ -55,8 +53,7 @@ impl SqliteStore {
                 (name, value.to_string(), value.as_f64(), u8::from(overridden))
             })
             .collect();
-        let names = || run.stages.iter().map(|(stage, _)| stage.clone());
-        check_names(names())?;
+        check_names(&run.stages)?;
         let query = sqlx::query(CREATE)
             .bind(run.id.as_str())
             .bind(run.experiment.as_str())
@@ -82,7 +79,8 @@ impl SqliteStore {
         .await?;
         if let Some(row) = outcome.rows.first() {
             let id = sqlx::Row::try_get(row, 0).map_err(|error| self.refused(error))?;
-            self.directories.keep(&run.id, Directory::new(id, names()));
+            self.directories
+                .keep(&run.id, Directory::new(id, run.stages.iter().map(|stage| stage.0.clone())));
         }
         Ok(Lease { run: run.id.clone(), engine: engine.token })
     }
@@ -301,17 +299,6 @@ impl SqliteStore {
             }
         }
     }
-}
-
-/// A plan never names two stages alike; the table has no index that would find it out.
-fn check_names(names: impl Iterator<Item = StageName>) -> StoreResult<()> {
-    let mut seen = std::collections::HashSet::new();
-    for name in names {
-        if !seen.insert(name.clone()) {
-            return Err(StoreError::Refused(format!("two stages are called {name}")));
-        }
-    }
-    Ok(())
 }
 
 /// Rows as one JSON array: one bound value, however many there are.

@@ -1,9 +1,11 @@
 //! What every store does, whatever database it is made on: one suite, run on each of them.
 
+mod cluster;
 mod driving;
 mod figures;
 mod history;
 mod models;
+mod postgres;
 mod random;
 mod sqlite;
 mod world;

@@ -1,0 +1,508 @@
+//! Appending events.
+//!
+//! A batch is folded into rows first ([`crate::changes`]); each table is then written by one
+//! statement, while the lease's row is locked.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use wick_core::{Event, MetricKey, StageOrigin, Token};
+
+use super::columns::Columns;
+use super::{PostgresStore, clean, json_text};
+use crate::changes::{Changes, SeriesChange, Source, fold, refuse};
+use crate::error::{StoreError, StoreResult};
+use crate::records::Lease;
+
+const EVENTS: &str = "
+    INSERT INTO events (run_id, time, body)
+    SELECT $1, time, body
+    FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS new (time, body, place)
+    ORDER BY place";
+
+const BEGUN: &str = "
+    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
+                          finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
+    SELECT $1, new.*
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[],
+                $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
+                $12::bigint[], $13::text[], $14::text[]) AS new";
+
+const ENDED: &str = "
+    UPDATE attempts a
+    SET state = new.state, finished = new.finished, wall_micros = new.wall, cpu_micros = new.cpu,
+        max_rss_bytes = new.rss, failure = new.failure, effects = new.effects
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
+                $8::bigint[], $9::bigint[], $10::text[], $11::text[])
+         AS new (position, attempt, token, state, finished, wall, cpu, rss, failure, effects)
+    WHERE a.run_id = $1 AND a.position = new.position AND a.attempt = new.attempt
+      AND a.token = new.token AND a.state = 'running'";
+
+/// Two stages of a batch may have one fingerprint: the later one in the plan counts.
+const SUCCEEDED: &str = "
+    INSERT INTO fingerprints (fingerprint, run_id, position, attempt)
+    SELECT DISTINCT ON (a.fingerprint) a.fingerprint, a.run_id, a.position, a.attempt
+    FROM unnest($2::bigint[], $3::bigint[]) AS new (position, attempt)
+         JOIN attempts a
+             ON a.run_id = $1 AND a.position = new.position AND a.attempt = new.attempt
+    ORDER BY a.fingerprint, a.position DESC
+    ON CONFLICT (fingerprint) DO UPDATE
+        SET run_id = excluded.run_id, position = excluded.position, attempt = excluded.attempt";
+
+const SPAWNED: &str = "
+    UPDATE attempts a SET pid = new.pid
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS new (position, attempt, pid)
+    WHERE a.run_id = $1 AND a.position = new.position AND a.attempt = new.attempt";
+
+const STAGES: &str = "
+    UPDATE stages s
+    SET state = new.state,
+        fingerprint = coalesce(new.fingerprint, s.fingerprint),
+        attempts = coalesce(new.attempts, s.attempts),
+        source_run_id = coalesce(new.source_run, s.source_run_id),
+        source_position = coalesce(new.source_position, s.source_position),
+        source_attempt = coalesce(new.source_attempt, s.source_attempt),
+        because = new.because,
+        started = coalesce(s.started, new.started),
+        finished = new.finished,
+        failure = CASE WHEN new.sets_failure THEN new.failure ELSE s.failure END
+    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[],
+                $8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[],
+                $13::boolean[], $14::text[])
+         AS new (position, expected, state, fingerprint, attempts, source_run, source_position,
+                 source_attempt, because, started, finished, sets_failure, failure)
+    WHERE s.run_id = $1 AND s.position = new.position
+      AND CASE s.state WHEN 'lost' THEN 'failed' ELSE s.state END = new.expected";
+
+const INPUTS: &str = "
+    INSERT INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
+    SELECT $1, new.*
+    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[])
+         AS new
+    ON CONFLICT (run_id, position, port) DO UPDATE
+        SET from_stage = excluded.from_stage, from_output = excluded.from_output,
+            digest = excluded.digest, place = excluded.place";
+
+const OUTPUTS: &str = "
+    INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
+    SELECT $1, new.*
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bytea[],
+                $8::bigint[], $9::text[]) AS new";
+
+const PARTS: &str = "
+    INSERT INTO stage_parts (run_id, position, parts)
+    SELECT $1, new.* FROM unnest($2::bigint[], $3::text[]) AS new
+    ON CONFLICT (run_id, position) DO UPDATE SET parts = excluded.parts";
+
+const SERIES: &str = "
+    INSERT INTO metrics AS old (run_id, position, attempt, key_id, points, step, time, value, min,
+                                max)
+    SELECT $1, new.*
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                $7::bigint[], $8::double precision[], $9::double precision[],
+                $10::double precision[]) AS new
+    ON CONFLICT (run_id, position, attempt, key_id) DO UPDATE SET
+        points = old.points + excluded.points,
+        value = CASE WHEN excluded.step >= old.step THEN excluded.value ELSE old.value END,
+        time = CASE WHEN excluded.step >= old.step THEN excluded.time ELSE old.time END,
+        step = greatest(old.step, excluded.step),
+        min = least(old.min, excluded.min),
+        max = greatest(old.max, excluded.max)
+    RETURNING id, position, attempt, key_id, points";
+
+const POINTS: &str = "
+    INSERT INTO metric_points (metric_id, place, step, time, value)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
+                         $5::double precision[])";
+
+type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+impl PostgresStore {
+    pub(super) async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let directory = self.directory(&lease.run).await?;
+        let changes = fold(&directory, events)?;
+        let origins = self.origins(&changes).await?;
+        let columns = Columns::of(&directory, &changes, &origins)?;
+        let mut new_keys = Vec::new();
+        self.write(async |connection| {
+            self.lock_lease(connection, lease, directory.run).await?;
+            self.write_attempts(connection, directory.run, &changes, &columns).await?;
+            self.write_stages(connection, directory.run, &changes, &columns).await?;
+            self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;
+            for (stage, time, effect) in &changes.effects {
+                let by = Some((directory.run, stage.as_str()));
+                self.write_effect(connection, effect, by, *time).await?;
+            }
+            if let Some((state, time)) = changes.finished {
+                let query = sqlx::query("UPDATE runs SET state = $2, finished = $3 WHERE id = $1")
+                    .bind(directory.run)
+                    .bind(state.as_str())
+                    .bind(time.0);
+                self.execute(connection, query).await?;
+                let query = sqlx::query("DELETE FROM leases WHERE run_id = $1").bind(directory.run);
+                self.execute(connection, query).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.keep_keys(new_keys);
+        Ok(())
+    }
+
+    /// Runs a statement; gives how many rows it changed.
+    pub(super) async fn execute(
+        &self,
+        connection: &mut PgConnection,
+        query: Statement<'_>,
+    ) -> StoreResult<u64> {
+        let done = query.execute(connection).await.map_err(|error| self.refused(error))?;
+        Ok(done.rows_affected())
+    }
+
+    /// Keeps everyone else from the run until the transaction ends, if the lease still holds.
+    async fn lock_lease(
+        &self,
+        connection: &mut PgConnection,
+        lease: &Lease,
+        run: i64,
+    ) -> StoreResult<()> {
+        let held: Option<i64> = sqlx::query_scalar(
+            "SELECT run_id FROM leases WHERE run_id = $1 AND token = $2 FOR UPDATE",
+        )
+        .bind(run)
+        .bind(token(lease.engine))
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| self.refused(error))?;
+        held.map(|_| ()).ok_or_else(|| StoreError::LeaseLost(lease.run.clone()))
+    }
+
+    /// Where the attempts lie whose outputs are reused.
+    async fn origins<'a>(
+        &self,
+        changes: &Changes<'a>,
+    ) -> StoreResult<HashMap<&'a StageOrigin, (i64, u32)>> {
+        let mut found = HashMap::new();
+        for change in &changes.stages {
+            let Some(Source::Origin(origin)) = change.source else { continue };
+            let directory = self.directory(&origin.run).await?;
+            let place = directory.place(&origin.stage).ok_or_else(|| {
+                let StageOrigin { run, stage, .. } = origin;
+                refuse(change.stage, &format!("run {run} has no stage {stage} to reuse"))
+            })?;
+            found.insert(origin, (directory.run, place));
+        }
+        Ok(found)
+    }
+
+    async fn write_attempts(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        changes: &Changes<'_>,
+        columns: &Columns,
+    ) -> StoreResult<()> {
+        if !columns.events.time.is_empty() {
+            let rows = &columns.events;
+            let query = sqlx::query(EVENTS).bind(run).bind(&rows.time).bind(&rows.body);
+            self.execute(connection, query).await?;
+        }
+        if !columns.begun.position.is_empty() {
+            let rows = &columns.begun;
+            let query = sqlx::query(BEGUN)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.attempt)
+                .bind(&rows.token)
+                .bind(&rows.fingerprint)
+                .bind(&rows.pid)
+                .bind(&rows.started)
+                .bind(&rows.state)
+                .bind(&rows.finished)
+                .bind(&rows.wall)
+                .bind(&rows.cpu)
+                .bind(&rows.rss)
+                .bind(&rows.failure)
+                .bind(&rows.effects);
+            self.execute(connection, query).await?;
+        }
+        if !columns.ended.position.is_empty() {
+            let rows = &columns.ended;
+            let query = sqlx::query(ENDED)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.attempt)
+                .bind(&rows.token)
+                .bind(&rows.state)
+                .bind(&rows.finished)
+                .bind(&rows.wall)
+                .bind(&rows.cpu)
+                .bind(&rows.rss)
+                .bind(&rows.failure)
+                .bind(&rows.effects);
+            if self.execute(connection, query).await? != changes.ended.len() as u64 {
+                return Err(self.stale(connection, run, changes).await?);
+            }
+        }
+        if !columns.succeeded.position.is_empty() {
+            let rows = &columns.succeeded;
+            let query = sqlx::query(SUCCEEDED).bind(run).bind(&rows.position).bind(&rows.attempt);
+            self.execute(connection, query).await?;
+        }
+        if !columns.spawned.position.is_empty() {
+            let rows = &columns.spawned;
+            let query = sqlx::query(SPAWNED)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.attempt)
+                .bind(&rows.pid);
+            self.execute(connection, query).await?;
+        }
+        if !columns.outputs.position.is_empty() {
+            let rows = &columns.outputs;
+            let query = sqlx::query(OUTPUTS)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.attempt)
+                .bind(&rows.place)
+                .bind(&rows.port)
+                .bind(&rows.port_type)
+                .bind(&rows.digest)
+                .bind(&rows.bytes)
+                .bind(&rows.meta);
+            self.execute(connection, query).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_stages(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        changes: &Changes<'_>,
+        columns: &Columns,
+    ) -> StoreResult<()> {
+        if !columns.stages.position.is_empty() {
+            let rows = &columns.stages;
+            let query = sqlx::query(STAGES)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.expected)
+                .bind(&rows.state)
+                .bind(&rows.fingerprint)
+                .bind(&rows.attempts)
+                .bind(&rows.source_run)
+                .bind(&rows.source_position)
+                .bind(&rows.source_attempt)
+                .bind(&rows.because)
+                .bind(&rows.started)
+                .bind(&rows.finished)
+                .bind(&rows.sets_failure)
+                .bind(&rows.failure);
+            if self.execute(connection, query).await? != changes.stages.len() as u64 {
+                return Err(self.misplaced(connection, run, changes).await?);
+            }
+        }
+        if !columns.inputs.position.is_empty() {
+            let rows = &columns.inputs;
+            let query = sqlx::query(INPUTS)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.port)
+                .bind(&rows.from_stage)
+                .bind(&rows.from_output)
+                .bind(&rows.digest)
+                .bind(&rows.place);
+            self.execute(connection, query).await?;
+        }
+        if !columns.parts.position.is_empty() {
+            let rows = &columns.parts;
+            let query = sqlx::query(PARTS).bind(run).bind(&rows.position).bind(&rows.parts);
+            self.execute(connection, query).await?;
+        }
+        Ok(())
+    }
+
+    /// Which attempt did not end: the one whose row is not as it was to be written.
+    async fn stale(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        changes: &Changes<'_>,
+    ) -> StoreResult<StoreError> {
+        for row in &changes.ended {
+            let ended: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM attempts
+                                WHERE run_id = $1 AND position = $2 AND attempt = $3
+                                  AND token = $4 AND state = $5 AND finished = $6)",
+            )
+            .bind(run)
+            .bind(i64::from(row.place))
+            .bind(i64::from(row.attempt))
+            .bind(token(row.token))
+            .bind(row.end.state.as_str())
+            .bind(row.end.finished.0)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+            if !ended {
+                let (stage, attempt) = (row.stage.clone(), row.attempt);
+                return Ok(StoreError::StaleToken { stage, attempt });
+            }
+        }
+        Ok(StoreError::Refused("an attempt ended twice".to_owned()))
+    }
+
+    /// Which stage was not where the events expect it.
+    async fn misplaced(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        changes: &Changes<'_>,
+    ) -> StoreResult<StoreError> {
+        for change in &changes.stages {
+            let (state, finished): (String, Option<i64>) = sqlx::query_as(
+                "SELECT state, finished FROM stages WHERE run_id = $1 AND position = $2",
+            )
+            .bind(run)
+            .bind(i64::from(change.place))
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+            if state != change.state.as_str() || finished != change.finished.map(|time| time.0) {
+                let next = change.state;
+                return Ok(refuse(
+                    change.stage,
+                    &format!("it is {state}, which no {next} follows"),
+                ));
+            }
+        }
+        Ok(StoreError::Refused("a stage moved twice".to_owned()))
+    }
+
+    async fn write_points(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        series: &[SeriesChange<'_>],
+        new_keys: &mut Vec<(MetricKey, i64)>,
+    ) -> StoreResult<()> {
+        if series.is_empty() {
+            return Ok(());
+        }
+        self.find_keys(connection, series, new_keys).await?;
+        let new: HashMap<_, _> = new_keys.iter().map(|(key, id)| (&**key, *id)).collect();
+        let mut by_row = HashMap::with_capacity(series.len());
+        let (mut positions, mut attempts, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut counts, mut steps, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut mins, mut maxs) = (Vec::new(), Vec::new(), Vec::new());
+        for change in series {
+            let name = clean(change.key);
+            let key = new.get(&*name).copied().or_else(|| self.key(change.key));
+            let (Some(key), Some(summary)) = (key, change.summary()) else { continue };
+            let row = (i64::from(change.place), i64::from(change.attempt), key);
+            positions.push(row.0);
+            attempts.push(row.1);
+            keys.push(row.2);
+            counts.push(summary.points);
+            steps.push(summary.step);
+            times.push(summary.time);
+            values.push(summary.value);
+            mins.push(summary.min);
+            maxs.push(summary.max);
+            by_row.insert(row, change);
+        }
+        let rows: Vec<(i64, i64, i64, i64, i64)> = sqlx::query_as(SERIES)
+            .bind(run)
+            .bind(&positions)
+            .bind(&attempts)
+            .bind(&keys)
+            .bind(&counts)
+            .bind(&steps)
+            .bind(&times)
+            .bind(&values)
+            .bind(&mins)
+            .bind(&maxs)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let (mut metrics, mut places, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for (id, position, attempt, key, count) in rows {
+            let Some(change) = by_row.get(&(position, attempt, key)) else { continue };
+            let first = count - change.points.len() as i64;
+            for (place, point) in (first..).zip(&change.points) {
+                metrics.push(id);
+                places.push(place);
+                steps.push(point.step);
+                times.push(point.time.0);
+                values.push(point.value);
+            }
+        }
+        let query = sqlx::query(POINTS)
+            .bind(&metrics)
+            .bind(&places)
+            .bind(&steps)
+            .bind(&times)
+            .bind(&values);
+        self.execute(connection, query).await?;
+        Ok(())
+    }
+
+    /// The ids of keys that are not known yet; they are remembered once they are committed.
+    async fn find_keys(
+        &self,
+        connection: &mut PgConnection,
+        series: &[SeriesChange<'_>],
+        new_keys: &mut Vec<(MetricKey, i64)>,
+    ) -> StoreResult<()> {
+        let unknown: Vec<_> = series
+            .iter()
+            .filter(|change| self.key(change.key).is_none())
+            .map(|change| clean(change.key).into_owned())
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(
+            "INSERT INTO metric_keys (name)
+             SELECT DISTINCT name FROM unnest($1::text[]) AS new (name) ORDER BY name
+             ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(&unknown);
+        self.execute(connection, query).await?;
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT name, id FROM metric_keys WHERE name = ANY ($1::text[])")
+                .bind(&unknown)
+                .fetch_all(connection)
+                .await
+                .map_err(|error| self.refused(error))?;
+        new_keys.extend(rows.into_iter().map(|(name, id)| (name.into(), id)));
+        Ok(())
+    }
+
+    /// Appends events that the store itself tells of.
+    pub(super) async fn insert_events(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        events: &[&Event],
+    ) -> StoreResult<()> {
+        let times: Vec<_> = events.iter().map(|event| event.time.0).collect();
+        let bodies =
+            events.iter().map(|event| json_text(&event.body)).collect::<StoreResult<Vec<_>>>()?;
+        let query = sqlx::query(EVENTS).bind(run).bind(&times).bind(&bodies);
+        self.execute(connection, query).await?;
+        Ok(())
+    }
+}
+
+/// A token as the database keeps it: the same bits.
+pub(super) const fn token(token: Token) -> i64 {
+    token.0 as i64
+}

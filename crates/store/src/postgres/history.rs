@@ -1,0 +1,450 @@
+//! Reading: what ran, with what, how well.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sqlx::{Postgres, QueryBuilder};
+use wick_core::{Fingerprint, MetricKey, RunId, StageName};
+
+use super::PostgresStore;
+use crate::directory::Directory;
+use crate::error::StoreResult;
+use crate::records::*;
+use crate::rows::*;
+
+/// Latest metrics of some runs, at most so many of each: own ones, found by the run, and those
+/// that cached stages took over.
+const SUMMARY_METRICS: &str = "
+    SELECT run_id, stage, key, value FROM (
+        SELECT run_id, stage, key, value,
+               row_number() OVER (PARTITION BY run_id ORDER BY position, key) AS place
+        FROM (
+            SELECT s.run_id, s.position, s.name AS stage, k.name AS key, m.value
+            FROM metrics m
+                 JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
+                 JOIN metric_keys k ON k.id = m.key_id
+            WHERE m.run_id = ANY ($1) AND s.source_run_id = m.run_id
+              AND s.source_attempt = m.attempt
+            UNION ALL
+            SELECT s.run_id, s.position, s.name, k.name, m.value
+            FROM stages s
+                 JOIN metrics m ON m.run_id = s.source_run_id AND m.position = s.source_position
+                               AND m.attempt = s.source_attempt
+                 JOIN metric_keys k ON k.id = m.key_id
+            WHERE s.run_id = ANY ($1) AND s.source_run_id <> s.run_id
+        ) AS latest
+    ) AS numbered
+    WHERE place <= $2
+    ORDER BY run_id, place";
+
+const LATEST_METRICS: &str = "
+    SELECT m.id, s.name AS stage, m.attempt, k.name AS key, m.points, m.step, m.value, m.min, m.max
+    FROM stages s
+         JOIN metrics m ON m.run_id = s.source_run_id AND m.position = s.source_position
+                       AND m.attempt = s.source_attempt
+         JOIN metric_keys k ON k.id = m.key_id
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
+      AND ($2 IS NULL OR k.name = $2 OR s.name || '.' || k.name = $2)
+    ORDER BY s.position, k.name";
+
+/// `place` counts from 0, as the question does.
+const CACHED: &str = "
+    SELECT j.place - 1 AS place, r.public_id AS run, s.name AS stage, a.attempt, a.effects
+    FROM unnest($1::bytea[]) WITH ORDINALITY AS j (fingerprint, place)
+         JOIN fingerprints f ON f.fingerprint = j.fingerprint
+         JOIN attempts a ON a.run_id = f.run_id AND a.position = f.position
+                        AND a.attempt = f.attempt
+         JOIN stages s ON s.run_id = f.run_id AND s.position = f.position
+         JOIN runs r ON r.id = f.run_id";
+
+const CACHED_OUTPUTS: &str = "
+    SELECT j.place - 1 AS place, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
+    FROM unnest($1::bytea[]) WITH ORDINALITY AS j (fingerprint, place)
+         JOIN fingerprints f ON f.fingerprint = j.fingerprint
+         JOIN outputs o ON o.run_id = f.run_id AND o.position = f.position
+                       AND o.attempt = f.attempt
+    ORDER BY j.place, o.place";
+
+impl PostgresStore {
+    pub(super) async fn find_directory(&self, run: &RunId) -> StoreResult<Option<Arc<Directory>>> {
+        let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
+            "SELECT r.id, s.name FROM runs r LEFT JOIN stages s ON s.run_id = r.id
+             WHERE r.public_id = $1 ORDER BY s.position",
+        )
+        .bind(run.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        let Some(id) = rows.first().map(|row| row.0) else { return Ok(None) };
+        let names = rows
+            .iter()
+            .filter_map(|row| row.1.as_deref())
+            .map(|name| text("a stage", name))
+            .collect::<StoreResult<Vec<StageName>>>()?;
+        Ok(Some(self.directories.keep(run, Directory::new(id, names))))
+    }
+
+    pub(super) async fn find_cached(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> StoreResult<Vec<Option<CachedOutputs>>> {
+        let mut found = vec![None; fingerprints.len()];
+        if fingerprints.is_empty() {
+            return Ok(found);
+        }
+        let asked: Vec<_> = fingerprints.iter().map(|print| print.0.as_bytes().to_vec()).collect();
+        let attempts: Vec<CachedRow> = sqlx::query_as(CACHED)
+            .bind(&asked)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        if attempts.is_empty() {
+            return Ok(found);
+        }
+        for row in attempts {
+            let place = row.place as usize;
+            found[place] = Some(row.record()?);
+        }
+        let outputs: Vec<CachedOutputRow> = sqlx::query_as(CACHED_OUTPUTS)
+            .bind(&asked)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        for row in outputs {
+            let place = row.place as usize;
+            if let Some(cached) = &mut found[place] {
+                cached.outputs.push(row.record()?);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn source_stamps(
+        &self,
+        paths: &[String],
+    ) -> StoreResult<Vec<Option<SourceStamp>>> {
+        let mut found = vec![None; paths.len()];
+        let rows: Vec<StampRow> = sqlx::query_as(
+            "SELECT j.place - 1 AS place, s.path, s.size, s.modified_ns, s.inode, s.digest
+             FROM unnest($1::text[]) WITH ORDINALITY AS j (path, place)
+                  JOIN source_stamps s ON s.path = j.path",
+        )
+        .bind(paths)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        for row in rows {
+            let place = row.place as usize;
+            found[place] = Some(row.record()?);
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn keep_source_stamps(&self, stamps: &[SourceStamp]) -> StoreResult<()> {
+        if stamps.is_empty() {
+            return Ok(());
+        }
+        // In the order of their paths, as every other transaction; and each path once, the last
+        // stamp given for it.
+        let by_path: BTreeMap<_, _> = stamps.iter().map(|stamp| (&stamp.path, stamp)).collect();
+        let paths: Vec<_> = by_path.keys().map(|path| path.as_str()).collect();
+        let stamps = || by_path.values();
+        let sizes: Vec<_> = stamps().map(|stamp| stamp.size as i64).collect();
+        let times: Vec<_> = stamps().map(|stamp| stamp.modified_ns).collect();
+        let inodes: Vec<_> = stamps().map(|stamp| stamp.inode as i64).collect();
+        let digests: Vec<_> = stamps().map(|stamp| stamp.digest.as_bytes().to_vec()).collect();
+        self.write(async |connection| {
+            let query = sqlx::query(
+                "INSERT INTO source_stamps (path, size, modified_ns, inode, digest)
+                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[],
+                                      $5::bytea[])
+                 ON CONFLICT (path) DO UPDATE
+                     SET size = excluded.size, modified_ns = excluded.modified_ns,
+                         inode = excluded.inode, digest = excluded.digest",
+            )
+            .bind(&paths)
+            .bind(&sizes)
+            .bind(&times)
+            .bind(&inodes)
+            .bind(&digests);
+            self.execute(connection, query).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn find_runs(&self, name: &str) -> StoreResult<Vec<RunId>> {
+        let ids: Vec<String> = if name == "@last" {
+            sqlx::query_scalar("SELECT public_id FROM runs ORDER BY id DESC LIMIT 1")
+                .fetch_all(&self.pool)
+                .await
+        } else if let Some(end) = end_of_prefix(name) {
+            sqlx::query_scalar(
+                "SELECT public_id FROM runs WHERE public_id >= $1 AND public_id < $2
+                 ORDER BY id DESC LIMIT $3",
+            )
+            .bind(name)
+            .bind(end)
+            .bind(MAX_FOUND_RUNS)
+            .fetch_all(&self.pool)
+            .await
+        } else {
+            return Ok(Vec::new());
+        }
+        .map_err(|error| self.refused(error))?;
+        ids.iter().map(|id| text("a run id", id)).collect()
+    }
+
+    pub(super) async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
+                    r.state, r.started, r.finished
+             FROM runs r JOIN experiments e ON e.id = r.experiment_id
+                  LEFT JOIN runs p ON p.id = r.parent_id
+             WHERE true",
+        );
+        if let Some(experiment) = &query.experiment {
+            sql.push(" AND r.experiment_id = (SELECT id FROM experiments WHERE name = ")
+                .push_bind(experiment.as_str())
+                .push(")");
+        }
+        if let Some(state) = query.state {
+            sql.push(" AND r.state = ").push_bind(state.as_str());
+        }
+        let limit = (query.limit > 0).then_some(i64::from(query.limit));
+        sql.push(" ORDER BY r.id DESC LIMIT ").push_bind(limit);
+        sql.push(" OFFSET ").push_bind(i64::from(query.offset));
+        let rows: Vec<SummaryRow> = sql
+            .build_query_as()
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        self.summaries(rows).await
+    }
+
+    /// Adds to each run how its stages stand, and its metrics.
+    async fn summaries(&self, rows: Vec<SummaryRow>) -> StoreResult<Vec<RunSummary>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let places: HashMap<_, _> = ids.iter().copied().zip(0_usize..).collect();
+        let mut runs = rows.into_iter().map(SummaryRow::record).collect::<StoreResult<Vec<_>>>()?;
+        let counts: Vec<StageCountRow> = sqlx::query_as(
+            "SELECT s.run_id, s.state, count(*) AS stages
+             FROM stages s WHERE s.run_id = ANY ($1) GROUP BY s.run_id, s.state",
+        )
+        .bind(&ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        for row in counts {
+            if let Some(&place) = places.get(&row.run_id) {
+                runs[place].stages.push(row.record()?);
+            }
+        }
+        for run in &mut runs {
+            run.stages.sort_unstable();
+        }
+        let metrics: Vec<SummaryMetricRow> = sqlx::query_as(SUMMARY_METRICS)
+            .bind(&ids)
+            .bind(MAX_SUMMARY_METRICS as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        for row in metrics {
+            if let Some(&place) = places.get(&row.run_id) {
+                let value = row.value.unwrap_or(f64::NAN);
+                runs[place].metrics.push((format!("{}.{}", row.stage, row.key), value));
+            }
+        }
+        Ok(runs)
+    }
+
+    pub(super) async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {
+        let row: Option<RunRow> = sqlx::query_as(
+            "SELECT r.public_id, e.name AS experiment, r.pipeline, r.pipeline_path,
+                    t.text AS pipeline_text, p.public_id AS parent, r.environment, r.plan, r.state,
+                    r.started, r.finished
+             FROM runs r JOIN experiments e ON e.id = r.experiment_id
+                  JOIN pipeline_texts t ON t.id = r.pipeline_text_id
+                  LEFT JOIN runs p ON p.id = r.parent_id
+             WHERE r.public_id = $1",
+        )
+        .bind(run.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        let Some(row) = row else { return Ok(None) };
+        let overridden = sqlx::query_scalar(
+            "SELECT name FROM params
+             WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND overridden
+             ORDER BY name",
+        )
+        .bind(run.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        row.record(overridden).map(Some)
+    }
+
+    pub(super) async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>> {
+        self.rows(
+            "SELECT name, value FROM params
+             WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY name",
+            run,
+            ParamRow::record,
+        )
+        .await
+    }
+
+    pub(super) async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>> {
+        self.rows(
+            "SELECT s.name, s.kind, s.state, s.fingerprint, s.attempts, s.because, s.started,
+                    s.finished, s.failure, r.public_id AS origin_run, o.name AS origin_stage,
+                    CASE WHEN r.id IS NOT NULL THEN s.source_attempt END AS origin_attempt
+             FROM stages s
+                  LEFT JOIN runs r ON s.state = 'cached' AND r.id = s.source_run_id
+                  LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
+             WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position",
+            run,
+            StageRow::record,
+        )
+        .await
+    }
+
+    pub(super) async fn attempts(&self, run: &RunId) -> StoreResult<Vec<AttemptRecord>> {
+        self.rows(
+            "SELECT s.name AS stage, a.attempt, a.state, a.fingerprint, a.pid, a.started,
+                    a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.failure
+             FROM attempts a JOIN stages s ON s.run_id = a.run_id AND s.position = a.position
+             WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
+             ORDER BY a.position, a.attempt",
+            run,
+            AttemptRow::record,
+        )
+        .await
+    }
+
+    pub(super) async fn stage_parts(
+        &self,
+        run: &RunId,
+    ) -> StoreResult<Vec<(StageName, serde_json::Value)>> {
+        self.rows(
+            "SELECT s.name, p.parts
+             FROM stage_parts p JOIN stages s ON s.run_id = p.run_id AND s.position = p.position
+             WHERE p.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY p.position",
+            run,
+            |(name, parts): (String, String)| {
+                Ok((text("a stage", &name)?, json("the parts of a fingerprint", &parts)?))
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>> {
+        self.rows(
+            "SELECT s.name AS stage, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
+             FROM stages s JOIN outputs o ON o.run_id = s.source_run_id
+                  AND o.position = s.source_position AND o.attempt = s.source_attempt
+             WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
+             ORDER BY s.position, o.place",
+            run,
+            ArtifactRow::record,
+        )
+        .await
+    }
+
+    pub(super) async fn inputs(&self, run: &RunId) -> StoreResult<Vec<InputRecord>> {
+        self.rows(
+            "SELECT s.name AS stage, i.port, i.from_stage, i.from_output, i.digest
+             FROM inputs i JOIN stages s ON s.run_id = i.run_id AND s.position = i.position
+             WHERE i.run_id = (SELECT id FROM runs WHERE public_id = $1)
+             ORDER BY i.position, i.place",
+            run,
+            InputRow::record,
+        )
+        .await
+    }
+
+    pub(super) async fn events(
+        &self,
+        run: &RunId,
+        after: Option<i64>,
+    ) -> StoreResult<Vec<EventRecord>> {
+        let rows: Vec<EventRow> = sqlx::query_as(
+            "SELECT id, time, body FROM events
+             WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND id > $2 ORDER BY id",
+        )
+        .bind(run.as_str())
+        .bind(after.unwrap_or(0))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        rows.into_iter().map(EventRow::record).collect()
+    }
+
+    pub(super) async fn latest_metrics(&self, run: &RunId) -> StoreResult<Vec<MetricSummary>> {
+        let rows = self.metric_rows(run, None).await?;
+        rows.into_iter().map(MetricRow::record).collect()
+    }
+
+    async fn metric_rows(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<MetricRow>> {
+        sqlx::query_as(LATEST_METRICS)
+            .bind(run.as_str())
+            .bind(key)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))
+    }
+
+    pub(super) async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>> {
+        let rows = self.metric_rows(run, key).await?;
+        let mut places = HashMap::with_capacity(rows.len());
+        let mut all = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // One text for all points of a series.
+            let key: MetricKey = row.key.as_str().into();
+            places.insert(row.id, (all.len(), key));
+            all.push(row.series()?);
+        }
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let points: Vec<PointRow> = sqlx::query_as(
+            "SELECT p.metric_id, p.step, p.time, p.value
+             FROM metric_points p WHERE p.metric_id = ANY ($1)
+             ORDER BY p.metric_id, p.place",
+        )
+        .bind(&ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        for row in &points {
+            if let Some((place, key)) = places.get(&row.0) {
+                all[*place].points.push(point(key, row));
+            }
+        }
+        // Stable, and nearly always sorted already: points of one step stay as they came.
+        for series in &mut all {
+            series.points.sort_by_key(|point| point.step);
+        }
+        Ok(all)
+    }
+
+    /// The rows of one run, each as its record.
+    async fn rows<R, T>(
+        &self,
+        sql: &'static str,
+        run: &RunId,
+        record: impl Fn(R) -> StoreResult<T>,
+    ) -> StoreResult<Vec<T>>
+    where
+        R: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+    {
+        let rows: Vec<R> = sqlx::query_as(sql)
+            .bind(run.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        rows.into_iter().map(record).collect()
+    }
+}

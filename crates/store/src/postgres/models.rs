@@ -1,0 +1,154 @@
+//! Registered models, their versions and aliases.
+
+use sqlx::PgConnection;
+use wick_core::{Effect, ModelName, Timestamp};
+
+use super::{PostgresStore, clean, json_text};
+use crate::error::{StoreError, StoreResult};
+use crate::records::{ModelRecord, ModelVersion, check_alias};
+use crate::rows::{VersionRow, text};
+
+/// Any number that nothing else in the database locks: "WICK" and one.
+const MODELS_LOCK: i64 = 0x5749_434b_0001;
+
+const VERSIONS: &str = "
+    SELECT m.name AS model, v.version, v.digest, r.public_id AS run, v.stage, v.created, v.tags,
+           (SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM model_aliases a
+            WHERE a.model_id = v.model_id AND a.version = v.version) AS aliases
+    FROM model_versions v JOIN models m ON m.id = v.model_id LEFT JOIN runs r ON r.id = v.run_id
+    WHERE $1 IS NULL OR m.name = $1
+    ORDER BY m.name, v.version";
+
+const VERSION: &str = "
+    SELECT m.name AS model, v.version, v.digest, r.public_id AS run, v.stage, v.created, v.tags,
+           (SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM model_aliases a
+            WHERE a.model_id = v.model_id AND a.version = v.version) AS aliases
+    FROM model_versions v JOIN models m ON m.id = v.model_id LEFT JOIN runs r ON r.id = v.run_id
+    WHERE m.name = $1
+      AND v.version = CASE
+          WHEN $2 IS NOT NULL THEN $2
+          WHEN $3 IS NOT NULL THEN
+              (SELECT version FROM model_aliases a WHERE a.model_id = m.id AND a.alias = $3)
+          ELSE (SELECT max(version) FROM model_versions n WHERE n.model_id = m.id)
+      END";
+
+impl PostgresStore {
+    /// Applies an effect, by a stage of a run or by a person.
+    pub(super) async fn write_effect(
+        &self,
+        connection: &mut PgConnection,
+        effect: &Effect,
+        by: Option<(i64, &str)>,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        // One at a time in the whole database: versions count up, and effects come in any order.
+        let query = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MODELS_LOCK);
+        self.execute(connection, query).await?;
+        match effect {
+            Effect::RegisterModel { name, digest, description, tags } => {
+                let description = description.as_deref().map(clean);
+                let query = sqlx::query(
+                    "INSERT INTO models (name, description, created) VALUES ($1, $2, $3)
+                     ON CONFLICT (name) DO NOTHING",
+                )
+                .bind(name.as_str())
+                .bind(&description)
+                .bind(now.0);
+                self.execute(connection, query).await?;
+                let query = sqlx::query(
+                    "INSERT INTO model_versions (model_id, version, digest, run_id, stage, created,
+                                                 tags)
+                     SELECT m.id,
+                            1 + coalesce((SELECT max(version) FROM model_versions v
+                                          WHERE v.model_id = m.id), 0),
+                            $2, $3, $4, $5, $6
+                     FROM models m WHERE m.name = $1
+                     ON CONFLICT (model_id, digest) DO NOTHING",
+                )
+                .bind(name.as_str())
+                .bind(digest.as_bytes().to_vec())
+                .bind(by.map(|by| by.0))
+                .bind(by.map(|by| by.1))
+                .bind(now.0)
+                .bind(json_text(tags)?);
+                let is_new = self.execute(connection, query).await? == 1;
+                if is_new && description.is_some() {
+                    let query = sqlx::query("UPDATE models SET description = $2 WHERE name = $1")
+                        .bind(name.as_str())
+                        .bind(&description);
+                    self.execute(connection, query).await?;
+                }
+            }
+            Effect::SetAlias { name, alias, digest } => {
+                check_alias(alias)?;
+                let query = sqlx::query(
+                    "INSERT INTO model_aliases AS old (model_id, alias, version, changed)
+                     SELECT v.model_id, $2, v.version, $4
+                     FROM model_versions v JOIN models m ON m.id = v.model_id
+                     WHERE m.name = $1 AND v.digest = $3
+                     ON CONFLICT (model_id, alias) DO UPDATE SET
+                         changed = CASE WHEN old.version = excluded.version
+                                   THEN old.changed ELSE excluded.changed END,
+                         version = excluded.version",
+                )
+                .bind(name.as_str())
+                .bind(alias)
+                .bind(digest.as_bytes().to_vec())
+                .bind(now.0);
+                if self.execute(connection, query).await? == 0 {
+                    return Err(StoreError::Refused(format!(
+                        "model {name} has no version with artifact {}; register it first",
+                        digest.short()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()> {
+        self.write(async |connection| self.write_effect(connection, effect, None, now).await).await
+    }
+
+    pub(super) async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
+        let models: Vec<(String, Option<String>)> =
+            sqlx::query_as("SELECT name, description FROM models ORDER BY name")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|error| self.refused(error))?;
+        let rows: Vec<VersionRow> = sqlx::query_as(VERSIONS)
+            .bind(None::<&str>)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let versions = rows.into_iter().map(VersionRow::record).collect::<StoreResult<Vec<_>>>()?;
+        let mut versions = versions.into_iter().peekable();
+        models
+            .into_iter()
+            .map(|(name, description)| {
+                let name: ModelName = text("a model", &name)?;
+                let mut own = Vec::new();
+                while let Some(version) = versions.next_if(|version| version.name == name) {
+                    own.push(version);
+                }
+                Ok(ModelRecord { name, description, versions: own })
+            })
+            .collect()
+    }
+
+    pub(super) async fn model_version(
+        &self,
+        name: &ModelName,
+        reference: Option<&str>,
+    ) -> StoreResult<Option<ModelVersion>> {
+        let number = reference.and_then(|reference| reference.parse::<u32>().ok()).map(i64::from);
+        let row: Option<VersionRow> = sqlx::query_as(VERSION)
+            .bind(name.as_str())
+            .bind(number)
+            .bind(reference)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        row.map(VersionRow::record).transpose()
+    }
+}

@@ -1,0 +1,173 @@
+//! The suite on Postgres, and what only a server can go through.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{ConnectOptions, Connection};
+use wick_core::{AttemptState, RunState, Timestamp};
+use wick_store::postgres::PostgresStore;
+use wick_store::{LEASE_MICROS, Store, StoreError, open};
+
+use crate::cluster::Cluster;
+use crate::world::*;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(future)
+}
+
+/// Gives `case` the URL of an empty schema. Where there is no Postgres nothing is tested, which is
+/// said; it is a failure where all must be tested.
+fn with_url(case: impl AsyncFnOnce(String)) {
+    static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+    let Some(cluster) = Cluster::get() else {
+        let all = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!all, "PostgreSQL is not installed, and with CI=true it must be");
+        println!("not tested: PostgreSQL (initdb, pg_ctl) is not installed here");
+        return;
+    };
+    let schema = format!("case_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
+    block_on(async {
+        execute(&cluster.url("public"), &format!("CREATE SCHEMA {schema}")).await;
+        case(cluster.url(&schema)).await;
+    });
+}
+
+fn run(case: impl AsyncFnOnce(&dyn Store)) {
+    with_url(async |url| {
+        let store = PostgresStore::open(&url).await.expect("a store");
+        case(&store).await;
+        store.close().await;
+    });
+}
+
+crate::suite!(run);
+
+/// Asks the server itself, past the store.
+async fn execute(url: &str, sql: &str) {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
+    let mut connection = options.connect().await.expect("a connection");
+    let query = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+    query.execute(&mut connection).await.expect("it works");
+    connection.close().await.expect("it closes");
+}
+
+#[test]
+fn a_store_is_found_again() {
+    with_url(async |url| {
+        let store = open(&url).await.expect("a new store");
+        let run = new_run(&["a"]);
+        store.create_run(&run, &engine(), now()).await.expect("a new run");
+        store.close().await;
+        assert!(store.models().await.is_err(), "closed");
+        let store = open(&url).await.expect("the same store");
+        assert_eq!(store.find_runs("@last").await.expect("an answer"), [run.id]);
+        store.close().await;
+    });
+}
+
+#[test]
+fn many_open_a_new_store_at_once() {
+    with_url(async |url| {
+        let open = async || {
+            let store = PostgresStore::open(&url).await.expect("a store");
+            Driven::new(&store, &["a"]).await.succeed("a", "a").await;
+            store.close().await;
+        };
+        futures_util::future::join_all((0..6).map(|_| open())).await;
+        let store = PostgresStore::open(&url).await.expect("a store");
+        assert_eq!(store.runs(&Default::default()).await.expect("runs").len(), 6);
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_newer_store_is_refused() {
+    with_url(async |url| {
+        PostgresStore::open(&url).await.expect("a store").close().await;
+        let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum,
+                                                 execution_time)
+                   VALUES (9999, 'later', true, '', 0)";
+        execute(&url, sql).await;
+        let error = PostgresStore::open(&url).await.expect_err("too new");
+        assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_without_its_password() {
+    block_on(async {
+        let url = "postgres://me:secret@localhost/db?host=/nonexistent";
+        let error = open(url).await.err().expect("nothing is there");
+        let text = format!("{error}: {error:?}");
+        assert!(text.contains("postgres://me@localhost/db"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    });
+}
+
+#[test]
+fn many_engines_share_fingerprints_keys_and_models() {
+    with_url(async |url| {
+        let store = PostgresStore::open(&url).await.expect("a store");
+        let names: Vec<_> = (0..20).map(|n| format!("s{n}")).collect();
+        let drive = async |engine: usize| {
+            // Each in an order of its own.
+            let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+            names.rotate_left(engine * 3);
+            let driven = Driven::new(&store, &names).await;
+            let tokens: Vec<_> = names.iter().map(|_| wick_core::Token(number())).collect();
+            let all = || names.iter().zip(&tokens);
+            driven.tell(all().map(|(name, token)| started(name, 1, *token, name))).await;
+            driven.tell(all().map(|(name, _)| points(name, 1, &[(name, 0, 1.0)]))).await;
+            driven
+                .tell(all().map(|(name, token)| {
+                    let mut end = finished(name, 1, *token, AttemptState::Succeeded);
+                    if let wick_core::EventBody::AttemptFinished { effects, .. } = &mut end {
+                        effects.push(wick_core::Effect::RegisterModel {
+                            name: name.parse().expect("a name"),
+                            digest: wick_core::Digest::of(&engine.to_le_bytes()),
+                            description: None,
+                            tags: Vec::new(),
+                        });
+                    }
+                    end
+                }))
+                .await;
+            driven.end(RunState::Succeeded).await;
+        };
+        futures_util::future::join_all((0..6).map(drive)).await;
+        let models = store.models().await.expect("models");
+        assert_eq!(models.len(), 20);
+        for model in models {
+            let versions: Vec<_> = model.versions.iter().map(|v| v.version).collect();
+            assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
+        }
+        store.close().await;
+    });
+}
+
+#[test]
+fn of_many_engines_one_takes_a_run() {
+    with_url(async |url| {
+        let store = PostgresStore::open(&url).await.expect("a store");
+        let driven = Driven::new(&store, &["a"]).await;
+        for free in [false, true] {
+            if free {
+                driven.tell([]).await;
+                let later = Timestamp(now().0 + 4 * LEASE_MICROS);
+                store.interrupt_dead_runs(later).await.expect("an answer");
+            }
+            let later = Timestamp(now().0 + if free { 0 } else { 2 * LEASE_MICROS });
+            let take = async || store.take_run(&driven.run, &engine(), later).await;
+            let taken = futures_util::future::join_all((0..6).map(|_| take())).await;
+            assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1, "{taken:?}");
+            for refused in taken.into_iter().filter_map(Result::err) {
+                assert!(matches!(refused, StoreError::Leased { .. }), "{refused:?}");
+            }
+        }
+        store.close().await;
+    });
+}
