@@ -2,7 +2,7 @@
 //! `train` and `predict`.
 //!
 //! [`Model`] is what everyone above uses: it loads, encodes rows of a table, predicts, and can
-//! be differentiated. [`fit`] trains one. Knows nothing of runs and stores.
+//! be differentiated. [`fit()`] trains one. Knows nothing of runs and stores.
 
 pub mod error;
 pub mod features;

@@ -16,6 +16,7 @@ use candle_core::Tensor;
 use wick_data::{DataFrame, Dataset, Transform};
 
 use crate::error::{NnError, NnResult};
+use crate::ops;
 use crate::spec::{LayerShape, LayerSpec};
 
 pub use info::{MODEL_VERSION, ModelInfo, TargetInfo};
@@ -183,6 +184,16 @@ impl Model {
     /// # Errors
     /// If a tensor operation fails.
     pub fn predict(&self, inputs: &Inputs) -> NnResult<Predictions> {
+        // Many batches run on the pool's own threads, which saves a hand-over at each op; a
+        // single small one is sooner done where it is.
+        if inputs.rows() > PREDICTION_BATCH {
+            ops::in_pool(|| self.predict_here(inputs))
+        } else {
+            self.predict_here(inputs)
+        }
+    }
+
+    fn predict_here(&self, inputs: &Inputs) -> NnResult<Predictions> {
         let mut predictions = Predictions::new(&self.info.target);
         let mut start = 0;
         while start < inputs.rows() {

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
-use super::short::{self, Short, whole};
+use super::short::{self, Short, named_schema, short_schema, whole};
 
 /// A layer of a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -388,48 +389,41 @@ impl JsonSchema for LayerSpec {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let dense = generator.subschema_for::<Dense>();
-        let conv2d = generator.subschema_for::<Conv2d>();
-        let pool = generator.subschema_for::<Pool2d>();
-        let dropout = generator.subschema_for::<Dropout>();
-        let activation = generator.subschema_for::<Activation>();
-        let window = generator.subschema_for::<Pair>();
         let mut words = vec!["flatten"];
         words.extend(Activation::ALL.map(Activation::as_str));
-        // One map with every layer as a key, rather than one map for each layer: so a wrong key
-        // is named as such, with the right ones beside it.
-        json_schema!({
-            "description": "A layer: its name, or its name and settings.",
-            "anyOf": [
-                {"type": "string", "enum": words},
-                {
-                    "type": "object",
-                    "minProperties": 1,
-                    "maxProperties": 1,
-                    "additionalProperties": false,
-                    "properties": {
-                        "dense": {
-                            "description": "Every output is a weighted sum of all inputs: `dense: 10`.",
-                            "anyOf": [{"type": "integer", "minimum": 1}, dense]
-                        },
-                        "conv2d": conv2d,
-                        "max_pool2d": {
-                            "description": "The largest value of each window: `max_pool2d: 2`.",
-                            "anyOf": [window.clone(), pool.clone()]
-                        },
-                        "avg_pool2d": {
-                            "description": "The mean of each window: `avg_pool2d: 2`.",
-                            "anyOf": [window, pool]
-                        },
-                        "dropout": {
-                            "description": "Drops this share of the values while training: `dropout: 0.3`.",
-                            "anyOf": [{"type": "number", "minimum": 0, "maximum": 0.999}, dropout]
-                        },
-                        "activation": activation
-                    }
-                }
-            ]
-        })
+        let units = json!({"type": "integer", "minimum": 1});
+        let share = json!({"type": "number", "minimum": 0, "maximum": 0.999});
+        let window = generator.subschema_for::<Pair>().to_value();
+        let pool = generator.subschema_for::<Pool2d>();
+        let layers = vec![
+            (
+                "dense",
+                "Every output is a weighted sum of all inputs: `dense: 10`.",
+                short_schema(units, generator.subschema_for::<Dense>()),
+            ),
+            (
+                "conv2d",
+                "Convolution of an image: `conv2d: {filters: 32, kernel: 3}`.",
+                generator.subschema_for::<Conv2d>(),
+            ),
+            (
+                "max_pool2d",
+                "The largest value of each window: `max_pool2d: 2`.",
+                short_schema(window.clone(), pool.clone()),
+            ),
+            ("avg_pool2d", "The mean of each window: `avg_pool2d: 2`.", short_schema(window, pool)),
+            (
+                "dropout",
+                "Drops this share of the values while training: `dropout: 0.3`.",
+                short_schema(share, generator.subschema_for::<Dropout>()),
+            ),
+            (
+                "activation",
+                "A function of every value: `activation: relu`, or `relu` alone.",
+                generator.subschema_for::<Activation>(),
+            ),
+        ];
+        named_schema("A layer: its name, or its name and settings.", &words, layers)
     }
 }
 

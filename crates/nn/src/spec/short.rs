@@ -6,10 +6,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{Schema, json_schema};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
+use serde_json::json;
 
 /// A type with a long form, which is a map, and short forms.
 pub trait Short<'de>: Sized {
@@ -65,6 +67,34 @@ pub fn whole(number: f64) -> Result<usize, String> {
     } else {
         Err(format!("`{number}` is not a whole number"))
     }
+}
+
+/// The schema of an enum that is written as a word or as `{name: settings}`: the bare `words`, and
+/// for each name with settings its description and schema.
+///
+/// Each name is an alternative of its own, as derived schemas have it: so a check can tell which
+/// one was meant, and what is wrong with its settings.
+pub fn named_schema(
+    description: &str,
+    words: &[&str],
+    settings: Vec<(&str, &str, Schema)>,
+) -> Schema {
+    let mut alternatives = vec![json!({"type": "string", "enum": words})];
+    for (name, description, mut schema) in settings {
+        schema.insert("description".to_owned(), description.into());
+        alternatives.push(json!({
+            "type": "object",
+            "properties": {name: schema},
+            "required": [name],
+            "additionalProperties": false
+        }));
+    }
+    json_schema!({"description": description, "anyOf": alternatives})
+}
+
+/// The schema of a value with a short form.
+pub fn short_schema(short: serde_json::Value, long: Schema) -> Schema {
+    json_schema!({"anyOf": [short, long]})
 }
 
 struct ShortVisitor<T>(PhantomData<T>);

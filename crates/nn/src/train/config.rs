@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 use crate::features::Features;
 use crate::spec::LayerSpec;
-use crate::spec::short::{self, Short, whole};
+use crate::spec::short::{self, Short, named_schema, short_schema, whole};
 
 /// Configuration of `train`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -544,39 +545,14 @@ impl<'de> Short<'de> for ClassWeights {
     }
 }
 
-/// The schema of an enum that may be written as `name` or `{name: settings}`; one map with all
-/// names as keys, so that a wrong one is named with the right ones beside it.
-fn named_schema(description: &str, words: &[&str], settings: Vec<(&str, &str, Schema)>) -> Schema {
-    let mut properties = serde_json::Map::new();
-    for (name, description, schema) in settings {
-        let mut property = serde_json::Map::new();
-        property.insert("description".to_owned(), description.into());
-        property.insert("allOf".to_owned(), serde_json::json!([schema]));
-        properties.insert(name.to_owned(), property.into());
-    }
-    json_schema!({
-        "description": description,
-        "anyOf": [
-            {"type": "string", "enum": words},
-            {
-                "type": "object",
-                "minProperties": 1,
-                "maxProperties": 1,
-                "additionalProperties": false,
-                "properties": properties
-            }
-        ]
-    })
-}
-
 fn early_stopping_schema(generator: &mut SchemaGenerator) -> Schema {
     let long = generator.subschema_for::<EarlyStopping>();
-    json_schema!({"anyOf": [{"type": "integer", "minimum": 1}, long]})
+    short_schema(json!({"type": "integer", "minimum": 1}), long)
 }
 
 fn gradient_clipping_schema(generator: &mut SchemaGenerator) -> Schema {
     let long = generator.subschema_for::<GradientClipping>();
-    json_schema!({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, long]})
+    short_schema(json!({"type": "number", "exclusiveMinimum": 0}), long)
 }
 
 impl JsonSchema for LossSpec {

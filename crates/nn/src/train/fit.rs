@@ -138,7 +138,7 @@ fn score_network(
     let mut start = 0;
     while start < examples.rows() {
         let end = (start + SCORING_BATCH).min(examples.rows());
-        let outputs = network.forward(&examples.inputs.batch(start, end)?, None)?;
+        let outputs = ops::in_pool(|| network.forward(&examples.inputs.batch(start, end)?, None))?;
         scorer.add(&outputs, &examples.targets, start..end, None)?;
         start = end;
     }

@@ -3,7 +3,7 @@
 
 use wick_stage::{Column, ColumnType, Issues, PathSegment, TaskType};
 
-use super::config::{GradientClipping, Huber, LossSpec, OptimizerSpec, TrainConfig};
+use super::config::{ClassWeights, GradientClipping, Huber, LossSpec, OptimizerSpec, TrainConfig};
 use super::scores::Scores;
 use crate::features::{Feature, missing_column, resolve, sample_shape};
 use crate::spec::{LayerShape, LayerSpec, SampleShape, shapes};
@@ -245,14 +245,14 @@ fn check_monitors(config: &TrainConfig, loss: LossSpec, validated: bool, issues:
         if measured.iter().any(|name| name == metric) {
             continue;
         }
-        let help = if !validated && computed(loss, true).iter().any(|name| name == metric) {
-            "connect validation data: `inputs: {validation: …}`, or watch `train.loss`".to_owned()
-        } else {
-            let names: Vec<&str> = measured.iter().map(String::as_str).collect();
-            match wick_data::error::closest(metric, &names) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it computes `{}`", names.join("`, `")),
-            }
+        // What would be computed with validation data is suggested too: it is what most want.
+        let all = computed(loss, true);
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        let connect = "connect validation data: `inputs: {validation: …}`, or watch `train.loss`";
+        let help = match wick_data::error::closest(metric, &names) {
+            Some(near) if near == metric => connect.to_owned(),
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it computes `{}`", measured.join("`, `")),
         };
         issues.with(path.iter().copied(), format!("`{metric}` is not computed"), help);
     }
@@ -274,6 +274,15 @@ fn check_numbers(config: &TrainConfig, issues: &mut Issues) {
         && (delta.is_nan() || delta <= 0.0)
     {
         issues.with(["loss", "huber", "delta"], "`delta` is not above 0", "write 1.0, for example");
+    }
+    if let Some(ClassWeights::Each(weights)) = &config.class_weights {
+        for (class, weight) in weights.iter().filter(|(_, weight)| **weight <= 0.0) {
+            issues.with(
+                ["class_weights", class.as_str()],
+                format!("the class `{class}` cannot have the weight {weight}"),
+                "give every class a weight above 0",
+            );
+        }
     }
     let rate = config.optimizer.learning_rate();
     if !rate.is_finite() || rate < 0.0 {
