@@ -232,64 +232,94 @@ unsafe fn gather<S: Lanes, const VECTORS: usize, const STREAMS: usize>(
     }
 }
 
+/// `sums[filter] += Σ value · patches[place]` over each filter's list. A few columns of all patches
+/// at a time, which stay in the cache while every filter reads them.
 #[inline(always)]
-unsafe fn gather_lanes<S: Lanes>(
-    places: &[u32],
-    values: &[f32],
-    patches: *const f32,
-    sum: *mut f32,
-    length: usize,
-) {
-    // SAFETY: the caller vouches that every place and `sum` hold `length` values, a multiple of
-    // the lanes.
+unsafe fn gather_lanes<S: Lanes>(lists: &Lists, patches: *const f32, sums: *mut f32, patch: usize) {
+    // SAFETY: the caller vouches that every place holds `patch` values, a multiple of the lanes, as
+    // does `sums` for each filter.
     unsafe {
         let mut at = 0;
-        while length - at >= 4 * S::LANES {
-            gather::<S, 4, 2>(places, values, patches.add(at), sum.add(at));
-            at += 4 * S::LANES;
+        macro_rules! columns {
+            ($vectors:literal, $streams:literal) => {
+                while patch - at >= $vectors * S::LANES {
+                    for filter in 0..lists.lengths.len() {
+                        let (places, values) = lists.get(filter);
+                        let sum = sums.add(filter * patch + at);
+                        gather::<S, $vectors, $streams>(places, values, patches.add(at), sum);
+                    }
+                    at += $vectors * S::LANES;
+                }
+            };
         }
-        while length - at >= 2 * S::LANES {
-            gather::<S, 2, 4>(places, values, patches.add(at), sum.add(at));
-            at += 2 * S::LANES;
-        }
-        while at < length {
-            gather::<S, 1, 8>(places, values, patches.add(at), sum.add(at));
-            at += S::LANES;
-        }
+        columns!(4, 2);
+        columns!(2, 4);
+        columns!(1, 8);
     }
 }
 
 dispatch! {
-    unsafe fn gather_sum(
-        places: &[u32], values: &[f32], patches: *const f32, sum: *mut f32, length: usize,
+    unsafe fn gather_sums(
+        lists: &Lists, patches: *const f32, sums: *mut f32, patch: usize,
     ) = gather_lanes
 }
 
-/// `patches[place] += value · row` over a list of places: the other way round than [`gather`].
+/// `patches[place] += value · row`, for `VECTORS` vectors of the row in registers.
 #[inline(always)]
-unsafe fn scatter_lanes<S: Lanes>(
+unsafe fn scatter<S: Lanes, const VECTORS: usize>(
     places: &[u32],
     values: &[f32],
     patches: *mut f32,
     row: *const f32,
-    length: usize,
 ) {
-    // SAFETY: as for `gather_lanes`.
+    // SAFETY: the caller vouches that every place holds `VECTORS` vectors, as does `row`.
     unsafe {
+        let mut factors = [S::zero(); VECTORS];
+        for (v, factor) in factors.iter_mut().enumerate() {
+            *factor = S::load(row.add(v * S::LANES));
+        }
         for (&place, &value) in places.iter().zip(values) {
             let value = S::splat(value);
             let to = patches.add(place as usize);
-            for at in (0..length).step_by(S::LANES) {
-                let sum = value.mul_add(S::load(row.add(at)), S::load(to.add(at)));
-                sum.store(to.add(at));
+            for (v, factor) in factors.iter().enumerate() {
+                let to = to.add(v * S::LANES);
+                value.mul_add(*factor, S::load(to)).store(to);
             }
         }
     }
 }
 
+/// The other way round than [`gather_lanes`]: `patches[place] += value · rows[filter]`.
+#[inline(always)]
+unsafe fn scatter_lanes<S: Lanes>(
+    lists: &Lists,
+    patches: *mut f32,
+    rows: *const f32,
+    patch: usize,
+) {
+    // SAFETY: as for `gather_lanes`.
+    unsafe {
+        let mut at = 0;
+        macro_rules! columns {
+            ($vectors:literal) => {
+                while patch - at >= $vectors * S::LANES {
+                    for filter in 0..lists.lengths.len() {
+                        let (places, values) = lists.get(filter);
+                        let row = rows.add(filter * patch + at);
+                        scatter::<S, $vectors>(places, values, patches.add(at), row);
+                    }
+                    at += $vectors * S::LANES;
+                }
+            };
+        }
+        columns!(4);
+        columns!(1);
+    }
+}
+
 dispatch! {
-    unsafe fn scatter_row(
-        places: &[u32], values: &[f32], patches: *mut f32, row: *const f32, length: usize,
+    unsafe fn scatter_rows(
+        lists: &Lists, patches: *mut f32, rows: *const f32, patch: usize,
     ) = scatter_lanes
 }
 
@@ -438,7 +468,7 @@ impl ConvPool {
             let mut patches = Scratch::zeroed(sizes.out_pixels() * patch + SLACK);
             let mut returned = Scratch::new(if for_x { turned_rows * patch } else { 0 });
             let mut turned = Scratch::new(if for_x { taps * sizes.out_pixels() } else { 0 });
-            let mut list = List::new(pixels);
+            let mut lists = Lists::new(filters, pixels);
             for n in piece * per_sum..sizes.images.min((piece + 1) * per_sum) {
                 if for_weight || for_bias {
                     sizes.pad(&x[n * sizes.image_length()..][..sizes.image_length()], &mut padded);
@@ -446,20 +476,18 @@ impl ConvPool {
                 }
                 returned.fill(0.0);
                 for o in 0..filters {
-                    let maps = (n * filters + o) * pixels..(n * filters + o + 1) * pixels;
-                    let out = self.relu.then_some(&out[maps.clone()]);
-                    list.collect(level, &grad[maps.clone()], out, &winners[maps]);
-                    let (at, values) = list.get();
-                    // SAFETY: places are rows of the patches; all rows have `patch` values.
-                    unsafe {
-                        if for_weight || for_bias {
-                            let sum = sum[o * patch..][..patch].as_mut_ptr();
-                            gather_sum(level, at, values, patches.as_ptr(), sum, patch);
-                        }
-                        if for_x {
-                            let row = whole_weight[o * patch..][..patch].as_ptr();
-                            scatter_row(level, at, values, returned.as_mut_ptr(), row, patch);
-                        }
+                    let map = (n * filters + o) * pixels..(n * filters + o + 1) * pixels;
+                    let out = self.relu.then_some(&out[map.clone()]);
+                    lists.collect(level, o, &grad[map.clone()], out, &winners[map]);
+                }
+                // SAFETY: the places are those of patches, and all rows have `patch` values.
+                unsafe {
+                    if for_weight || for_bias {
+                        gather_sums(level, &lists, patches.as_ptr(), sum.as_mut_ptr(), patch);
+                    }
+                    if for_x {
+                        let rows = whole_weight.as_ptr();
+                        scatter_rows(level, &lists, returned.as_mut_ptr(), rows, patch);
                     }
                 }
                 if for_x {
@@ -491,26 +519,39 @@ impl ConvPool {
     }
 }
 
-/// The places that one map's gradient goes to, and how much of it.
-struct List {
+/// For each filter the places that its map's gradient goes to, and how much of it.
+struct Lists {
+    /// Room for each filter.
+    stride: usize,
     places: Vec<u32>,
     values: Vec<f32>,
-    length: usize,
+    lengths: Vec<usize>,
 }
 
-impl List {
-    fn new(pixels: usize) -> Self {
+impl Lists {
+    fn new(filters: usize, pixels: usize) -> Self {
         // Whole vectors are written behind the last that counts.
-        let length = pixels + WHOLE;
-        Self { places: vec![0; length], values: vec![0.0; length], length: 0 }
+        let stride = pixels + WHOLE;
+        let (places, values) = (vec![0; filters * stride], vec![0.0; filters * stride]);
+        Self { stride, places, values, lengths: vec![0; filters] }
     }
 
-    /// Fills the list with what is not 0. Where there is an `out`, the gradient counts where it is
-    /// above 0.
-    fn collect(&mut self, level: Level, grad: &[f32], out: Option<&[f32]>, winners: &[f32]) {
+    /// Fills a filter's list with what is not 0. Where there is an `out`, the gradient counts where
+    /// it is above 0.
+    fn collect(
+        &mut self,
+        level: Level,
+        filter: usize,
+        grad: &[f32],
+        out: Option<&[f32]>,
+        winners: &[f32],
+    ) {
+        let room = filter * self.stride..(filter + 1) * self.stride;
+        let (values, places) = (&mut self.values[room.clone()], &mut self.places[room]);
         let length = grad.len();
-        assert!(winners.len() == length && length + WHOLE <= self.places.len());
-        // SAFETY: the lengths were checked, and that of `out`, of the same map, is the same.
+        assert!(winners.len() == length && length + WHOLE <= places.len());
+        assert!(out.is_none_or(|out| out.len() == length));
+        // SAFETY: the lengths were checked.
         unsafe {
             collect_list(
                 level,
@@ -518,15 +559,17 @@ impl List {
                 grad.as_ptr(),
                 out.map_or(std::ptr::null(), <[f32]>::as_ptr),
                 winners.as_ptr(),
-                self.values.as_mut_ptr(),
-                self.places.as_mut_ptr(),
-                &mut self.length,
+                values.as_mut_ptr(),
+                places.as_mut_ptr(),
+                &mut self.lengths[filter],
             );
         }
     }
 
-    fn get(&self) -> (&[u32], &[f32]) {
-        (&self.places[..self.length], &self.values[..self.length])
+    #[inline(always)]
+    fn get(&self, filter: usize) -> (&[u32], &[f32]) {
+        let range = filter * self.stride..filter * self.stride + self.lengths[filter];
+        (&self.places[range.clone()], &self.values[range])
     }
 }
 

@@ -207,3 +207,52 @@ fn settings_out_of_range_are_refused() {
     }
     assert!(Optimizer::new(RULES[0], Some(Clipping::Norm(0.0)), none).is_err());
 }
+
+#[test]
+fn training_is_the_same_on_any_number_of_threads() {
+    use crate::ops::{
+        Activation, ConvOptions, DropoutKey, Init, Window, avg_pool2d, conv2d, conv2d_max_pool2d,
+        dense, dropout, softmax_cross_entropy,
+    };
+    let train = || -> Result<Vec<Vec<f64>>> {
+        let shapes: [(&str, &[usize]); 5] = [
+            ("a", &[20, 1, 3, 3]),
+            ("a.bias", &[20]),
+            ("b", &[24, 20, 3, 3]),
+            ("c", &[600, 216]),
+            ("d", &[10, 600]),
+        ];
+        let mut vars = BTreeMap::new();
+        for (name, shape) in shapes {
+            let first = Init::Uniform { bound: 0.1 }.draw(3, name, shape, &Device::Cpu)?;
+            vars.insert(name.to_owned(), Var::from_tensor(&first)?);
+        }
+        let mut optimizer = Optimizer::new(
+            RULES[6],
+            Some(Clipping::Norm(0.5)),
+            vars.iter().map(|(name, var)| (name.clone(), var.clone())),
+        )?;
+        let x = Init::Uniform { bound: 1.0 }.draw(3, "x", (70, 1, 22, 22), &Device::Cpu)?;
+        let labels: Vec<u32> = (0..70).map(|i| i % 10).collect();
+        let labels = Tensor::from_vec(labels, 70, &Device::Cpu)?;
+        let relu = ConvOptions { relu: true, ..ConvOptions::default() };
+        for step in 0..3 {
+            let y = conv2d_max_pool2d(&x, &vars["a"], Some(&vars["a.bias"]), relu, (2, 2))?;
+            let y = conv2d(&y, &vars["b"], None, ConvOptions { padding: (1, 1), ..relu })?;
+            let y = avg_pool2d(&y, Window::tiles(3))?;
+            let y = dense(&y, &vars["c"], None, Activation::Relu)?;
+            let y = dropout(&y, 0.3, DropoutKey { seed: 1, step, layer: 0 })?;
+            let y = dense(&y, &vars["d"], None, Activation::None)?;
+            let loss = softmax_cross_entropy(&y, &labels, None, 0.1)?;
+            optimizer.step(&loss.backward()?, 0.01)?;
+        }
+        Ok(vars.values().map(|var| flat(var)).collect())
+    };
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(train).expect("it trains")
+    };
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert_eq!(one, on(3));
+}
