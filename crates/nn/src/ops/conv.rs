@@ -284,10 +284,10 @@ pub(super) mod tests {
         let ((sy, sx), (py, px)) = (sizes.window.stride, sizes.window.padding);
         let mut out = Vec::new();
         for n in 0..sizes.images {
-            for o in 0..sizes.filters {
+            for (o, &first) in bias.iter().enumerate() {
                 for y in 0..sizes.out_height {
                     for xx in 0..sizes.out_width {
-                        let mut sum = bias[o];
+                        let mut sum = first;
                         for c in 0..sizes.channels {
                             for ky in 0..kh {
                                 for kx in 0..kw {

@@ -27,6 +27,9 @@ pub fn dense(
     let &[outputs, inputs] = weight.dims() else {
         bail!("the weights of a dense layer are [outputs, inputs], not {:?}", weight.dims())
     };
+    if inputs == 0 || outputs == 0 {
+        bail!("a dense layer needs at least one input and one output")
+    }
     if bias.dims() != [outputs] {
         bail!("a bias of shape {:?} does not fit {outputs} outputs", bias.dims())
     }

@@ -82,6 +82,9 @@ impl Convolution {
         if channels != inputs {
             bail!("images of {channels} channels do not fit weights for {inputs}")
         }
+        if channels == 0 || filters == 0 {
+            bail!("a convolution needs at least one channel and one filter")
+        }
         if bias != [filters] {
             bail!("a bias of shape {bias:?} does not fit {filters} filters")
         }

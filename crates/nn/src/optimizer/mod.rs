@@ -53,7 +53,7 @@ impl Optimizer {
     ) -> Result<Self> {
         rule.check()?;
         if let Some(Clipping::Norm(most) | Clipping::Value(most)) = clipping
-            && !(most > 0.0)
+            && (most.is_nan() || most <= 0.0)
         {
             bail!("gradients can only be clipped to more than 0, not {most}")
         }
