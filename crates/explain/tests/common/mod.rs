@@ -1,6 +1,8 @@
 //! Reference values, and the small MLP that they are about, in f64 with its gradient by hand.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod models;
+
 use wick_explain::gradients::Gradients;
 use wick_explain::{Matrix, Real};
 
