@@ -209,7 +209,7 @@ impl Drive {
     /// # Errors
     /// If the run can no longer be recorded or its processes no longer be started. All of them
     /// are stopped then.
-    pub async fn to_the_end(mut self, reporter: &mut dyn Reporter) -> EngineResult<Ended> {
+    pub async fn until_done(mut self, reporter: &mut dyn Reporter) -> EngineResult<Ended> {
         let mut cancel = self.setup.cancel.watch();
         let mut tails = tokio::time::interval(TAIL_INTERVAL);
         tails.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -225,12 +225,7 @@ impl Drive {
             let next_timer = self.timers.peek().map(|Reverse((at, ..))| *at);
             tokio::select! {
                 biased;
-                Some(news) = self.inbox.recv() => {
-                    self.take(news, reporter)?;
-                    while let Ok(news) = self.inbox.try_recv() {
-                        self.take(news, reporter)?;
-                    }
-                }
+                // First what comes seldom: in a run of many short stages there is always news.
                 Ok(()) = cancel.changed() => {
                     let mode = *cancel.borrow_and_update();
                     if let Some(mode) = mode {
@@ -239,6 +234,12 @@ impl Drive {
                 }
                 () = sleep_until(next_timer), if next_timer.is_some() => self.ring()?,
                 _ = tails.tick(), if !self.running.is_empty() => self.follow(reporter),
+                Some(news) = self.inbox.recv() => {
+                    self.take(news, reporter)?;
+                    while let Ok(news) = self.inbox.try_recv() {
+                        self.take(news, reporter)?;
+                    }
+                }
             }
         }
         // The recorder ends when it has written the last event that it was sent.

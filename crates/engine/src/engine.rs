@@ -163,6 +163,10 @@ impl Engine {
         let folder = self.run_folder(&run);
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
+        let artifacts = self.artifacts.clone();
+        // What engines that died left half-made is in nobody's way: that it cannot be removed now
+        // is no reason not to run.
+        tokio::task::spawn_blocking(move || drop(artifacts.sweep()));
         if let Some(outputs) = self.recent_outputs(&plan, &run, options.rerun.as_ref()).await? {
             resolver.foresee(&outputs).await?;
         }
@@ -182,7 +186,7 @@ impl Engine {
             cancel: options.cancel,
             earlier_attempts,
         })?;
-        let ended = drive.to_the_end(reporter).await?;
+        let ended = drive.until_done(reporter).await?;
         Ok(RunOutcome {
             run,
             state: ended.state,

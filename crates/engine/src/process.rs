@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -32,11 +33,20 @@ impl Program {
     /// # Errors
     /// If the system does not tell which binary that is.
     pub fn current() -> EngineResult<Self> {
-        let path =
-            std::env::current_exe().map_err(EngineError::system("find the binary that runs"))?;
+        // The link leads to the very binary that runs, even where another one has taken its
+        // place on the disk since: an upgrade in the midst of a run mixes no versions.
+        let link = Path::new("/proc/self/exe");
+        let path = if link.exists() {
+            link.to_owned()
+        } else {
+            std::env::current_exe().map_err(EngineError::system("find the binary that runs"))?
+        };
         Ok(Self { path, supervisor: vec!["supervisor".into()], worker: vec!["worker".into()] })
     }
 }
+
+/// What the engine's own processes are called.
+pub const PROCESS_NAME: &str = "wick";
 
 /// A running supervisor. It ends, and with it all that it started, when this is dropped.
 #[derive(Debug)]
@@ -55,6 +65,7 @@ impl Supervisor {
         let failed = |source| EngineError::Supervisor { program: program.path.clone(), source };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         let process = Command::new(&program.path)
+            .arg0(PROCESS_NAME)
             .args(&program.supervisor)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())

@@ -21,6 +21,8 @@ use crate::identity;
 /// Runs the attempt whose files lie in `folder`, and returns the exit code: 0 if it succeeded.
 /// Meant to be all that its process does.
 pub fn main(folder: &Path, registry: &Registry) -> ExitCode {
+    // It was started through a link, whose name says nothing in a list of processes.
+    let _ = rustix::thread::set_name(c"wick-worker");
     let mut sink = match FileSink::open(&folder.join(layout::WORKER_EVENTS)) {
         Ok(sink) => sink,
         Err(error) => {

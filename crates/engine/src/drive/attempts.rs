@@ -22,6 +22,7 @@ use crate::command::{COMMAND, collect};
 use crate::dispatcher::{Message, Outcome, StopReason};
 use crate::error::EngineResult;
 use crate::folder::{COMMAND_METRICS, attempt_folder, make_attempt_folder};
+use crate::process::PROCESS_NAME;
 use crate::protocol::{ProcessId, Report};
 use crate::report::Reporter;
 use crate::tail::{MetricsTail, WorkerTail};
@@ -627,7 +628,7 @@ impl Preparation {
             .map_err(|error| StageError::io(format!("cannot write {}", path.display()), error))?;
         let bytes = |text: &std::ffi::OsStr| text.as_bytes().to_vec();
         let program = bytes(self.program.path.as_os_str());
-        let mut arguments = vec![program.clone()];
+        let mut arguments = vec![PROCESS_NAME.as_bytes().to_vec()];
         arguments.extend(self.program.worker.iter().map(|argument| bytes(argument)));
         arguments.push(bytes(self.folder.as_os_str()));
         // A worker is this same binary: it sees the engine's environment, threads apart.

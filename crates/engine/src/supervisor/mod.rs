@@ -25,6 +25,9 @@ use spawn::Spawner;
 /// costs the engine one wake-up rather than two.
 const REPORT_DELAY: Duration = Duration::from_millis(5);
 
+/// How often, 5 ms apart, the supervisor looks at its end whether something is left.
+const LAST_LOOKS: u32 = 200;
+
 /// Runs the supervisor on the socket that is its standard input, until that closes. Returns the
 /// exit code. Meant to be all that its process does.
 pub fn main() -> ExitCode {
@@ -72,10 +75,34 @@ impl Supervisor {
     /// Serves until the engine is gone or this process is asked to end; then kills every group.
     fn serve(&mut self) -> io::Result<()> {
         let served = self.serve_requests();
+        self.end_everything();
+        served
+    }
+
+    /// Kills every group; then whatever made itself a group of its own and lost its parent, for
+    /// such processes come to this one. Waits a little for them to be gone.
+    fn end_everything(&self) {
         for pid in self.children.keys() {
             kill_group(*pid, libc::SIGKILL);
         }
-        served
+        for _ in 0..LAST_LOOKS {
+            let mut left = false;
+            for pid in own_children() {
+                left = true;
+                // SAFETY: a call without pointers; `pid` is a child that was not reaped.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            if !left {
+                return;
+            }
+            let mut polled =
+                libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: `polled` is one valid entry; `waitpid` takes no pointer here.
+            unsafe {
+                libc::poll(&raw mut polled, 1, 5);
+                while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
+            }
+        }
     }
 
     fn serve_requests(&mut self) -> io::Result<()> {
@@ -297,6 +324,12 @@ fn detach() -> io::Result<OwnedFd> {
         }
         Ok(OwnedFd::from_raw_fd(signals))
     }
+}
+
+/// The children of this process, as the system lists them; none where it does not.
+fn own_children() -> Vec<libc::pid_t> {
+    let listed = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// Sends `signal` to the group that `leader` leads. That the group may be gone is fine.
