@@ -93,11 +93,18 @@ fn benches() -> Result<Vec<Bench>> {
     Ok(vec![cnn, deep, mlp])
 }
 
-/// Where a step's time went, in seconds: forward, backward, optimizer.
+/// What was measured.
 #[derive(Default, Clone, Copy)]
-struct Spent([f64; 3]);
+struct Measured {
+    /// Images per second of the best round.
+    rate: f64,
+    /// Seconds an image took in it: forward, backward, optimizer.
+    spent: [f64; 3],
+    /// Images per second of the fastest single step: what the machine does when left alone.
+    peak: f64,
+}
 
-fn run(bench: &Bench, batch: usize) -> Result<(f64, Spent)> {
+fn run(bench: &Bench, batch: usize) -> Result<Measured> {
     let mut shape = vec![batch];
     shape.extend(&bench.input);
     // Digits are mostly background: so are these.
@@ -108,9 +115,9 @@ fn run(bench: &Bench, batch: usize) -> Result<(f64, Spent)> {
     let vars: Vec<Var> = bench.variables.iter().map(|(_, var)| var.clone()).collect();
     let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let mut optimizer = Optimizer::new(rule, None, bench.variables.iter().cloned())?;
-    let mut best = (0.0, Spent::default());
+    let mut best = Measured::default();
     for _ in 0..ROUNDS {
-        let mut spent = Spent::default();
+        let mut spent = [0.0; 3];
         let mut steps = 0;
         let start = Instant::now();
         while start.elapsed() < ROUND {
@@ -122,15 +129,16 @@ fn run(bench: &Bench, batch: usize) -> Result<(f64, Spent)> {
             let backward = Instant::now();
             optimizer.step(&gradients, 1e-4)?;
             let end = Instant::now();
-            spent.0[0] += (forward - from).as_secs_f64();
-            spent.0[1] += (backward - forward).as_secs_f64();
-            spent.0[2] += (end - backward).as_secs_f64();
+            spent[0] += (forward - from).as_secs_f64();
+            spent[1] += (backward - forward).as_secs_f64();
+            spent[2] += (end - backward).as_secs_f64();
+            best.peak = best.peak.max(batch as f64 / (end - from).as_secs_f64());
             steps += 1;
         }
         let rate = (steps * batch) as f64 / start.elapsed().as_secs_f64();
-        if rate > best.0 {
-            let images = (steps * batch) as f64;
-            best = (rate, Spent(spent.0.map(|s| s / images)));
+        if rate > best.rate {
+            best.rate = rate;
+            best.spent = spent.map(|seconds| seconds / (steps * batch) as f64);
         }
     }
     Ok(best)
@@ -146,14 +154,13 @@ fn main() -> Result<()> {
                 continue;
             }
             for batch in [32, 128] {
-                let (rate, Spent([forward, backward, step])) = run(&bench, batch)?;
+                let Measured { rate, spent, peak } = run(&bench, batch)?;
+                let [forward, backward, step] = spent.map(|seconds| seconds * 1e6);
                 println!(
-                    "{:5} batch {batch:3}: {rate:8.0} images/s (per image: forward {:.1} µs, \
-                     backward {:.1} µs, optimizer {:.1} µs)",
+                    "{:5} batch {batch:3}: {rate:8.0} images/s, fastest step {peak:8.0} (per \
+                     image: forward {forward:.1} µs, backward {backward:.1} µs, optimizer \
+                     {step:.1} µs)",
                     bench.name,
-                    forward * 1e6,
-                    backward * 1e6,
-                    step * 1e6
                 );
             }
         }
