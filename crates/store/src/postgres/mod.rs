@@ -14,6 +14,7 @@ mod columns;
 mod connect;
 mod history;
 mod models;
+mod points;
 mod runs;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@ mod append;
 mod connect;
 mod history;
 mod models;
+mod points;
 mod runs;
 
 use std::collections::HashMap;

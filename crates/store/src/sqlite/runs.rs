@@ -29,9 +29,10 @@ const CREATE: &str = "
         FROM json_each($17);
     SELECT id FROM runs WHERE public_id = $1";
 
+/// CROSS JOIN: from the few leases to their runs, not the other way.
 const LEASES: &str = "
     SELECT l.run_id, r.public_id, l.token, l.host, l.pid, l.process_start, l.expires
-    FROM leases l JOIN runs r ON r.id = l.run_id";
+    FROM leases l CROSS JOIN runs r ON r.id = l.run_id";
 
 const LEASE_OF: &str = "
     SELECT l.run_id, r.public_id, l.token, l.host, l.pid, l.process_start, l.expires

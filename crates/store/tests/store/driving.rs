@@ -259,7 +259,7 @@ pub async fn a_dead_engine_leaves_an_interrupted_run(store: &dyn Store) {
     gone.process_start += 1;
     let dead = new_run(&["a"]);
     store.create_run(&dead, &gone, now()).await.expect("a new run");
-    assert_eq!(store.interrupt_dead_runs(now()).await.expect("an answer"), [dead.id.clone()]);
+    assert_eq!(store.interrupt_dead_runs(now()).await.expect("an answer"), [dead.id]);
     assert!(store.interrupt_dead_runs(now()).await.expect("an answer").is_empty());
 
     let later = Timestamp(now().0 + LEASE_MICROS + 1);

@@ -1,6 +1,8 @@
 //! What the paths cost that every stage takes. Prints figures; run it with
 //! `cargo test -p wick-store --test store figures -- --ignored --nocapture`.
 
+#![expect(clippy::print_stdout, reason = "that is what they are for")]
+
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -144,5 +146,79 @@ fn figures() {
         figure("close", 1, store.close()).await;
         let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
         figure("find_cached, 1,000, first", 1, store.find_cached(&prints)).await.expect("found");
+    });
+}
+
+/// A history of 100,000 runs of ten stages, five metrics and three params each.
+const FILL: &str = "
+    INSERT INTO experiments (name, created)
+        WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
+        SELECT 'experiment_' || i, 0 FROM n;
+    INSERT INTO pipeline_texts (digest, text) VALUES (x'00', 'pipeline: many');
+    INSERT INTO metric_keys (name) VALUES ('m0'), ('m1'), ('m2'), ('m3'), ('m4');
+    INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
+                      environment, plan, state, started, finished)
+        WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)
+        SELECT format('%012d', (i * 7919) % 100000), 1 + i % 100, 'many', '/many.yaml', 1, '{}',
+               zeroblob(32), CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'succeeded' END, i, i + 1
+        FROM n;
+    INSERT INTO params (run_id, name, value, number, overridden)
+        SELECT runs.id, 'p' || p.value, runs.id, runs.id, 0 FROM runs, json_each('[0,1,2]') p;
+    INSERT INTO stages (run_id, position, name, kind, state, fingerprint, attempts, source_run_id,
+                        source_position, source_attempt, started, finished)
+        SELECT runs.id, s.value, 'stage_' || s.value, 'command', 'succeeded',
+               unhex(format('%064x', runs.id * 10 + s.value)), 1, runs.id, s.value, 1, 0, 1
+        FROM runs, json_each('[0,1,2,3,4,5,6,7,8,9]') s;
+    INSERT INTO attempts (run_id, position, attempt, state, token, fingerprint, started, finished)
+        SELECT run_id, position, 1, 'succeeded', 7, fingerprint, 0, 1 FROM stages;
+    INSERT INTO fingerprints SELECT fingerprint, run_id, position, attempt FROM attempts;
+    INSERT INTO metrics (run_id, position, attempt, key_id, points, step, time, value)
+        SELECT runs.id, 9, 1, k.value, 1, 0, 0, (runs.id * 7919 % 100003) / 100003.0
+        FROM runs, json_each('[1,2,3,4,5]') k;
+    INSERT INTO metric_points (metric_id, place, step, time, value)
+        SELECT id, 0, 0, 0, value FROM metrics;";
+
+#[test]
+#[ignore = "prints figures"]
+fn figures_of_100_000_runs() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let folder = TempDir::new_in("/var/tmp").expect("a folder");
+        let path = folder.path().join("store.db");
+        SqliteStore::open(&path).await.expect("a store").close().await;
+        figure("fill", 1, crate::sqlite::execute(&path, FILL)).await;
+        let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
+        for _ in 0..2 {
+            let list = async |query: RunQuery| store.runs(&query).await.expect("runs").len();
+            let page = RunQuery { limit: 50, ..RunQuery::default() };
+            assert_eq!(figure("50 newest runs", 1, list(page.clone())).await, 50);
+            let experiment = Some("experiment_7".parse().expect("a name"));
+            let query = RunQuery { experiment, ..page.clone() };
+            assert_eq!(figure("50 of an experiment", 1, list(query)).await, 50);
+            let query = RunQuery { state: Some(wick_core::RunState::Failed), ..page.clone() };
+            assert_eq!(figure("50 failed", 1, list(query)).await, 50);
+            let query = RunQuery { offset: 90_000, ..page };
+            assert_eq!(figure("50 after 90,000", 1, list(query)).await, 50);
+            let found = figure("a prefix", 1, store.find_runs("0000000123")).await;
+            let run = found.expect("an answer").swap_remove(0);
+            figure("a run", 1, store.run(&run)).await.expect("the run");
+            figure("its stages", 1, store.stages(&run)).await.expect("stages");
+            let metrics = figure("its metrics", 1, store.latest_metrics(&run)).await;
+            assert_eq!(metrics.expect("metrics").len(), 5);
+            let series = figure("a series", 1, store.series(&run, Some("m3"))).await;
+            assert_eq!(series.expect("series").len(), 1);
+            let stages = store.stages(&run).await.expect("stages");
+            let prints: Vec<_> = stages.iter().filter_map(|stage| stage.fingerprint).collect();
+            figure("find_cached, 10", 1, store.find_cached(&prints)).await.expect("found");
+            figure("interrupt_dead_runs", 1, store.interrupt_dead_runs(now())).await.expect("ok");
+        }
+        Driven::new(&store, &["a"]).await.succeed("a", "a").await;
+        figure("a whole small run", 1, async {
+            let driven = Driven::new(&store, &["a"]).await;
+            driven.succeed("a", "a").await;
+            driven.end(wick_core::RunState::Succeeded).await;
+        })
+        .await;
     });
 }

@@ -26,7 +26,7 @@ fn with_url(case: impl AsyncFnOnce(String)) {
     let Some(cluster) = Cluster::get() else {
         let all = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!all, "PostgreSQL is not installed, and with CI=true it must be");
-        println!("not tested: PostgreSQL (initdb, pg_ctl) is not installed here");
+        not_tested();
         return;
     };
     let schema = format!("case_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
@@ -34,6 +34,11 @@ fn with_url(case: impl AsyncFnOnce(String)) {
         execute(&cluster.url("public"), &format!("CREATE SCHEMA {schema}")).await;
         case(cluster.url(&schema)).await;
     });
+}
+
+#[expect(clippy::print_stdout, reason = "whoever runs the tests must be told")]
+fn not_tested() {
+    println!("not tested: PostgreSQL (initdb, pg_ctl) is not installed here");
 }
 
 fn run(case: impl AsyncFnOnce(&dyn Store)) {

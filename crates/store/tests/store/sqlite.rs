@@ -29,7 +29,7 @@ fn run(case: impl AsyncFnOnce(&dyn Store)) {
 crate::suite!(run);
 
 /// Asks the file itself, past the store.
-async fn execute(path: &Path, sql: &'static str) {
+pub async fn execute(path: &Path, sql: &'static str) {
     use sqlx::ConnectOptions;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut connection = options.connect().await.expect("a connection");
