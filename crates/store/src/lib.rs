@@ -2,6 +2,11 @@
 //!
 //! One trait, [`Store`], in plain types; sqlx and SQL stay behind it. Rows of a run are made
 //! only from [`wick_core::Event`]s, by [`Store::append`].
+//!
+//! Two databases, each with SQL of its own and its own migrations in `migrations/`: [`sqlite`],
+//! which needs no set-up, and [`postgres`], for a team. What does not depend on the database is
+//! shared: what a batch of events changes (`changes`), what a row means (`rows`), whether an
+//! engine still lives (`liveness`). One suite, `tests/store`, says what both do.
 
 mod changes;
 mod delegate;
@@ -19,9 +24,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timestamp};
 
-pub use error::{StoreError, StoreResult};
 use location::Location;
 
+pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
@@ -43,9 +48,10 @@ pub async fn open(location: &str) -> StoreResult<Arc<dyn Store>> {
 
 /// The database of runs, attempts, metrics, artifacts and models.
 ///
-/// Every method is one transaction. A method that writes has written durably when it returns
-/// `Ok` (for what a power cut may undo see [`append`](Self::append)); when it returns [`StoreError::Unknown`] it may or may not have written, and the caller
-/// reads before it tries again.
+/// A method that writes is one transaction, and has written durably when it returns `Ok` (for
+/// what a power cut may undo see [`append`](Self::append)). When it returns
+/// [`StoreError::Unknown`] it may or may not have written, and the caller reads before it tries
+/// again; after any other error nothing was written.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Where the store is, for people: a path or a URL without its password.

@@ -3,6 +3,7 @@
 //! The SQL differs between the databases, the columns it returns do not: whole numbers, text,
 //! bytes. Here they become the types of [`crate::records`], or [`StoreError::Corrupt`].
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
@@ -15,8 +16,8 @@ use wick_core::{
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::LeaseState;
 use crate::records::{
-    ArtifactRecord, AttemptRecord, EngineId, EventRecord, InputRecord, MetricSummary, ModelVersion,
-    ParamRecord, RunRecord, RunSummary, SourceStamp, StageRecord,
+    ArtifactRecord, AttemptRecord, EngineId, EventRecord, InputRecord, MetricSummary, ModelRecord,
+    ModelVersion, ParamRecord, RunRecord, RunSummary, SourceStamp, StageRecord,
 };
 
 fn corrupt(what: &str, found: &dyn std::fmt::Debug) -> StoreError {
@@ -336,19 +337,42 @@ impl EventRow {
     }
 }
 
-/// An attempt found by its fingerprint.
+/// An attempt found by its fingerprint, with one of its outputs if it has any.
 #[derive(Debug, FromRow)]
 pub(crate) struct CachedRow {
     /// The place of the fingerprint in the question.
-    pub(crate) place: i64,
+    place: i64,
     run: String,
     stage: String,
     attempt: i64,
     effects: Option<String>,
+    port: Option<String>,
+    port_type: Option<String>,
+    digest: Option<Vec<u8>>,
+    bytes: Option<i64>,
+    meta: Option<String>,
 }
 
 impl CachedRow {
-    pub(crate) fn record(self) -> StoreResult<crate::CachedOutputs> {
+    /// The answers to a question for `asked` fingerprints; the rows of one attempt lie together.
+    pub(crate) fn answers(
+        rows: &[Self],
+        asked: usize,
+    ) -> StoreResult<Vec<Option<crate::CachedOutputs>>> {
+        let mut answers = vec![None; asked];
+        for row in rows {
+            let answer = usize::try_from(row.place).ok().and_then(|place| answers.get_mut(place));
+            let answer = answer.ok_or_else(|| corrupt("a place", &row.place))?;
+            let cached = match answer {
+                Some(cached) => cached,
+                None => answer.insert(row.cached()?),
+            };
+            cached.outputs.extend(row.output()?);
+        }
+        Ok(answers)
+    }
+
+    fn cached(&self) -> StoreResult<crate::CachedOutputs> {
         let effects: Option<Vec<Effect>> =
             self.effects.as_deref().map(|text| json("effects", text)).transpose()?;
         Ok(crate::CachedOutputs {
@@ -361,29 +385,26 @@ impl CachedRow {
             effects: effects.unwrap_or_default(),
         })
     }
-}
 
-/// An output of an attempt found by its fingerprint.
-#[derive(Debug, FromRow)]
-pub(crate) struct CachedOutputRow {
-    /// The place of the fingerprint in the question.
-    pub(crate) place: i64,
-    port: String,
-    port_type: String,
-    digest: Vec<u8>,
-    bytes: i64,
-    meta: String,
-}
-
-impl CachedOutputRow {
-    pub(crate) fn record(self) -> StoreResult<Output> {
-        Ok(Output {
-            port: text("a port", &self.port)?,
-            port_type: port_type(&self.port_type)?,
-            digest: digest(&self.digest)?,
-            bytes: size(self.bytes)?,
-            meta: json("an artifact's meta", &self.meta)?,
-        })
+    fn output(&self) -> StoreResult<Option<Output>> {
+        let Self {
+            port: Some(port),
+            port_type: Some(kind),
+            digest: Some(bytes),
+            bytes: Some(length),
+            meta: Some(meta),
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Output {
+            port: text("a port", port)?,
+            port_type: port_type(kind)?,
+            digest: digest(bytes)?,
+            bytes: size(*length)?,
+            meta: json("an artifact's meta", meta)?,
+        }))
     }
 }
 
@@ -480,6 +501,27 @@ pub(crate) struct VersionRow {
     tags: String,
     /// A JSON list.
     aliases: String,
+}
+
+/// Models by name, each with its versions, which come in order. A version whose model was not
+/// there yet when the models were read is left out.
+pub(crate) fn models(
+    models: Vec<(String, Option<String>)>,
+    versions: Vec<VersionRow>,
+) -> StoreResult<Vec<ModelRecord>> {
+    let mut by_model = HashMap::<_, Vec<_>>::new();
+    for version in versions {
+        let version = version.record()?;
+        by_model.entry(version.name.clone()).or_default().push(version);
+    }
+    models
+        .into_iter()
+        .map(|(name, description)| {
+            let name = text("a model", &name)?;
+            let versions = by_model.remove(&name).unwrap_or_default();
+            Ok(ModelRecord { name, description, versions })
+        })
+        .collect()
 }
 
 impl VersionRow {

@@ -49,20 +49,16 @@ const LATEST_METRICS: &str = "
 
 /// `place` counts from 0, as the question does.
 const CACHED: &str = "
-    SELECT j.place - 1 AS place, r.public_id AS run, s.name AS stage, a.attempt, a.effects
+    SELECT j.place - 1 AS place, r.public_id AS run, s.name AS stage, a.attempt, a.effects,
+           o.port, o.type AS port_type, o.digest, o.bytes, o.meta
     FROM unnest($1::bytea[]) WITH ORDINALITY AS j (fingerprint, place)
          JOIN fingerprints f ON f.fingerprint = j.fingerprint
          JOIN attempts a ON a.run_id = f.run_id AND a.position = f.position
                         AND a.attempt = f.attempt
          JOIN stages s ON s.run_id = f.run_id AND s.position = f.position
-         JOIN runs r ON r.id = f.run_id";
-
-const CACHED_OUTPUTS: &str = "
-    SELECT j.place - 1 AS place, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
-    FROM unnest($1::bytea[]) WITH ORDINALITY AS j (fingerprint, place)
-         JOIN fingerprints f ON f.fingerprint = j.fingerprint
-         JOIN outputs o ON o.run_id = f.run_id AND o.position = f.position
-                       AND o.attempt = f.attempt
+         JOIN runs r ON r.id = f.run_id
+         LEFT JOIN outputs o ON o.run_id = f.run_id AND o.position = f.position
+                            AND o.attempt = f.attempt
     ORDER BY j.place, o.place";
 
 impl PostgresStore {
@@ -88,35 +84,14 @@ impl PostgresStore {
         &self,
         fingerprints: &[Fingerprint],
     ) -> StoreResult<Vec<Option<CachedOutputs>>> {
-        let mut found = vec![None; fingerprints.len()];
-        if fingerprints.is_empty() {
-            return Ok(found);
-        }
-        let asked: Vec<_> = fingerprints.iter().map(|print| print.0.as_bytes().to_vec()).collect();
-        let attempts: Vec<CachedRow> = sqlx::query_as(CACHED)
-            .bind(&asked)
+        let asked =
+            fingerprints.iter().map(|print| print.0.as_bytes().to_vec()).collect::<Vec<_>>();
+        let rows: Vec<CachedRow> = sqlx::query_as(CACHED)
+            .bind(asked)
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.refused(error))?;
-        if attempts.is_empty() {
-            return Ok(found);
-        }
-        for row in attempts {
-            let place = row.place as usize;
-            found[place] = Some(row.record()?);
-        }
-        let outputs: Vec<CachedOutputRow> = sqlx::query_as(CACHED_OUTPUTS)
-            .bind(&asked)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| self.refused(error))?;
-        for row in outputs {
-            let place = row.place as usize;
-            if let Some(cached) = &mut found[place] {
-                cached.outputs.push(row.record()?);
-            }
-        }
-        Ok(found)
+        CachedRow::answers(&rows, fingerprints.len())
     }
 
     pub(super) async fn source_stamps(

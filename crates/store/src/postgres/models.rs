@@ -6,7 +6,7 @@ use wick_core::{Effect, ModelName, Timestamp};
 use super::{PostgresStore, clean, json_text};
 use crate::error::{StoreError, StoreResult};
 use crate::records::{ModelRecord, ModelVersion, check_alias};
-use crate::rows::{VersionRow, text};
+use crate::rows::{self, VersionRow};
 
 /// Any number that nothing else in the database locks: "WICK" and one.
 const MODELS_LOCK: i64 = 0x5749_434b_0001;
@@ -116,24 +116,12 @@ impl PostgresStore {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(|error| self.refused(error))?;
-        let rows: Vec<VersionRow> = sqlx::query_as(VERSIONS)
+        let versions: Vec<VersionRow> = sqlx::query_as(VERSIONS)
             .bind(None::<&str>)
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.refused(error))?;
-        let versions = rows.into_iter().map(VersionRow::record).collect::<StoreResult<Vec<_>>>()?;
-        let mut versions = versions.into_iter().peekable();
-        models
-            .into_iter()
-            .map(|(name, description)| {
-                let name: ModelName = text("a model", &name)?;
-                let mut own = Vec::new();
-                while let Some(version) = versions.next_if(|version| version.name == name) {
-                    own.push(version);
-                }
-                Ok(ModelRecord { name, description, versions: own })
-            })
-            .collect()
+        rows::models(models, versions)
     }
 
     pub(super) async fn model_version(

@@ -48,6 +48,20 @@ const LATEST_METRICS: &str = "
       AND ($2 IS NULL OR k.name = $2 OR s.name || '.' || k.name = $2)
     ORDER BY s.position, k.name";
 
+/// CROSS JOIN: from each fingerprint asked for to its rows, by their keys.
+const CACHED: &str = "
+    SELECT j.key AS place, r.public_id AS run, s.name AS stage, a.attempt, a.effects,
+           o.port, o.type AS port_type, o.digest, o.bytes, o.meta
+    FROM json_each($1) j
+    CROSS JOIN fingerprints f ON f.fingerprint = unhex(j.value)
+    CROSS JOIN attempts a ON a.run_id = f.run_id AND a.position = f.position
+                         AND a.attempt = f.attempt
+    CROSS JOIN stages s ON s.run_id = f.run_id AND s.position = f.position
+    CROSS JOIN runs r ON r.id = f.run_id
+    LEFT JOIN outputs o ON o.run_id = f.run_id AND o.position = f.position
+                       AND o.attempt = f.attempt
+    ORDER BY j.key, o.place";
+
 impl SqliteStore {
     pub(super) async fn find_directory(&self, run: &RunId) -> StoreResult<Option<Arc<Directory>>> {
         let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
@@ -71,50 +85,13 @@ impl SqliteStore {
         &self,
         fingerprints: &[Fingerprint],
     ) -> StoreResult<Vec<Option<CachedOutputs>>> {
-        let mut found = vec![None; fingerprints.len()];
-        if fingerprints.is_empty() {
-            return Ok(found);
-        }
         let asked = array(fingerprints)?;
-        let attempts: Vec<CachedRow> = sqlx::query_as(
-            "SELECT j.key AS place, r.public_id AS run, s.name AS stage, a.attempt, a.effects
-             FROM json_each($1) j
-             CROSS JOIN fingerprints f ON f.fingerprint = unhex(j.value)
-             CROSS JOIN attempts a ON a.run_id = f.run_id AND a.position = f.position
-                                  AND a.attempt = f.attempt
-             CROSS JOIN stages s ON s.run_id = f.run_id AND s.position = f.position
-             CROSS JOIN runs r ON r.id = f.run_id",
-        )
-        .bind(&asked)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|error| self.refused(error))?;
-        if attempts.is_empty() {
-            return Ok(found);
-        }
-        for row in attempts {
-            let place = row.place as usize;
-            found[place] = Some(row.record()?);
-        }
-        let outputs: Vec<CachedOutputRow> = sqlx::query_as(
-            "SELECT j.key AS place, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
-             FROM json_each($1) j
-             CROSS JOIN fingerprints f ON f.fingerprint = unhex(j.value)
-             CROSS JOIN outputs o ON o.run_id = f.run_id AND o.position = f.position
-                                 AND o.attempt = f.attempt
-             ORDER BY j.key, o.place",
-        )
-        .bind(&asked)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|error| self.refused(error))?;
-        for row in outputs {
-            let place = row.place as usize;
-            if let Some(cached) = &mut found[place] {
-                cached.outputs.push(row.record()?);
-            }
-        }
-        Ok(found)
+        let rows: Vec<CachedRow> = sqlx::query_as(CACHED)
+            .bind(asked)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        CachedRow::answers(&rows, fingerprints.len())
     }
 
     pub(super) async fn source_stamps(

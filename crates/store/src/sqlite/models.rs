@@ -7,7 +7,7 @@ use super::SqliteStore;
 use super::runs::array;
 use crate::error::{StoreError, StoreResult};
 use crate::records::{ModelRecord, ModelVersion, check_alias};
-use crate::rows::{VersionRow, text};
+use crate::rows::{self, VersionRow};
 
 const VERSIONS: &str = "
     SELECT m.name AS model, v.version, v.digest, r.public_id AS run, v.stage, v.created, v.tags,
@@ -108,24 +108,12 @@ impl SqliteStore {
                 .fetch_all(&self.readers)
                 .await
                 .map_err(|error| self.refused(error))?;
-        let rows: Vec<VersionRow> = sqlx::query_as(VERSIONS)
+        let versions: Vec<VersionRow> = sqlx::query_as(VERSIONS)
             .bind(None::<&str>)
             .fetch_all(&self.readers)
             .await
             .map_err(|error| self.refused(error))?;
-        let versions = rows.into_iter().map(VersionRow::record).collect::<StoreResult<Vec<_>>>()?;
-        let mut versions = versions.into_iter().peekable();
-        models
-            .into_iter()
-            .map(|(name, description)| {
-                let name: ModelName = text("a model", &name)?;
-                let mut own = Vec::new();
-                while let Some(version) = versions.next_if(|version| version.name == name) {
-                    own.push(version);
-                }
-                Ok(ModelRecord { name, description, versions: own })
-            })
-            .collect()
+        rows::models(models, versions)
     }
 
     pub(super) async fn model_version(
