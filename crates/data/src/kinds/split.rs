@@ -26,7 +26,7 @@ pub struct SplitConfig {
     #[serde(default)]
     stratify: Option<String>,
     /// Sort by this column first: the earliest rows go to the first part. So no part knows what
-    /// came later than the parts after it.
+    /// came later. A date, a moment, a number, or text that sorts by time, such as ISO 8601.
     #[serde(default)]
     by_time: Option<String>,
     /// Keep rows with an equal value in this column together in one part.
@@ -244,7 +244,7 @@ with: {parts: {train: 0.7, test: 0.3}, group: patient}
 fn can_decide(key: &str, column_type: &ColumnType) -> bool {
     match column_type {
         ColumnType::Bytes { .. } | ColumnType::Vector { .. } | ColumnType::Other(_) => false,
-        ColumnType::Text | ColumnType::Category | ColumnType::Boolean => key != "by_time",
+        ColumnType::Category | ColumnType::Boolean => key != "by_time",
         _ => true,
     }
 }

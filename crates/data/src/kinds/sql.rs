@@ -80,6 +80,15 @@ with:
                 "load the file in a stage of its own, and name it as an input",
             );
         }
+        // Polars would also delete rows and list tables.
+        let first = words(&config.query).into_iter().find(|word| word != "(");
+        if let Some(first) = first.filter(|word| word != "select" && word != "with") {
+            issues.with(
+                ["query"],
+                format!("a query is one SELECT statement, and this begins with `{first}`"),
+                "write `query: SELECT * FROM INPUT`",
+            );
+        }
         Ports::new().any_input([PortType::Dataset], 1).output("data", PortType::Dataset)
     }
 
@@ -170,7 +179,7 @@ fn check_query(text: &str, known: &Known<'_>) -> Result<Option<Vec<Column>>, (St
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Err((format!("there is no column `{column}`"), column_help(&column, &names)))
             }
-            None if exact => Err((explain(&error), syntax_help(&error))),
+            None if exact || is_sql(&error) => Err((explain(&error), syntax_help(&error))),
             None => Ok(None),
         },
     }
@@ -194,12 +203,18 @@ fn explain(error: &PolarsError) -> String {
     format!("the query cannot work: {message}")
 }
 
+/// Whether something is wrong with the query as such, whatever the types of its columns.
+fn is_sql(error: &PolarsError) -> bool {
+    matches!(error, PolarsError::SQLSyntax(_) | PolarsError::SQLInterface(_))
+}
+
 fn syntax_help(error: &PolarsError) -> String {
-    match error {
-        PolarsError::SQLSyntax(_) | PolarsError::SQLInterface(_) => {
-            "polars speaks most of PostgreSQL's SELECT: https://docs.pola.rs/api/python/stable/reference/sql".to_owned()
-        }
-        _ => String::new(),
+    if is_sql(error) {
+        "polars knows most of PostgreSQL's SELECT: \
+         https://docs.pola.rs/api/python/stable/reference/sql"
+            .to_owned()
+    } else {
+        String::new()
     }
 }
 
@@ -211,8 +226,7 @@ fn missing_column(error: &PolarsError) -> Option<String> {
         }
         PolarsError::ColumnNotFound(_) | PolarsError::SchemaFieldNotFound(_) => {}
         PolarsError::SQLInterface(text) | PolarsError::SQLSyntax(text)
-            if text.contains("column")
-                && (text.contains("not found") || text.contains("unable to find")) => {}
+            if text.contains("no column named") => {}
         _ => return None,
     }
     let message = polars_message(error);

@@ -11,6 +11,7 @@ use super::encode::{CategoryPlan, texts_of};
 use super::number::{Fill, NumberPlan, ScaleStep, fill_in, values_of};
 use super::{FittedColumn, Step};
 use crate::columns::{columns_of_frame, names_of};
+use crate::dates::parse_moment;
 use crate::error::{DataError, DataResult};
 use crate::values::{find, labels};
 
@@ -158,12 +159,9 @@ pub(crate) fn sees(column_type: &ColumnType, seen: FeatureType) -> Result<(), &'
     match (seen, column_type) {
         (FeatureType::Number, Boolean | Integer | Float)
         | (FeatureType::Category, Boolean | Integer | Float | Text | Category)
-        | (FeatureType::Date, Date | Datetime) => Ok(()),
+        | (FeatureType::Date, Date | Datetime | Text) => Ok(()),
         (FeatureType::Number, Text | Category) => {
             Err("encode it (`encode: onehot`), or load it as a number (`types: {COLUMN: float}`)")
-        }
-        (FeatureType::Date, Text | Category) => {
-            Err("load it as a date (`types: {COLUMN: date}`, or `try_parse_dates: true`)")
         }
         (FeatureType::Number | FeatureType::Category, Date | Datetime) => {
             Err("take it apart: `parts: [year, month, day]`")
@@ -326,15 +324,36 @@ fn target_values(config: &PreprocessConfig, frame: &DataFrame) -> DataResult<Opt
     Ok(Some(labels.indices.iter().map(|index| f64::from(*index)).collect()))
 }
 
-/// Moments as microseconds since 1970, missing ones as NaN. Exact for any year a data set has:
-/// f64 holds whole numbers up to 2^53, the year 2255.
+/// Moments as microseconds since 1970, missing ones as NaN; text is read as ISO 8601. Exact for
+/// any year a data set has: f64 holds whole numbers up to 2^53, the year 2255.
 pub(crate) fn moments_of(series: &Series) -> DataResult<Vec<f64>> {
+    if series.dtype() == &DataType::String {
+        return read_moments(series);
+    }
     let reading = |error| DataError::polars(format!("read column `{}`", series.name()), error);
     let moments = series
         .cast(&DataType::Datetime(TimeUnit::Microseconds, None))
         .and_then(|series| series.cast(&DataType::Int64))
         .map_err(reading)?;
     values_of(&moments)
+}
+
+fn read_moments(series: &Series) -> DataResult<Vec<f64>> {
+    let read = |row: usize, text: &str| {
+        parse_moment(text).map(|moment| moment as f64).ok_or_else(|| {
+            DataError::column(
+                series.name().as_str(),
+                format!("holds `{text}` (row {}), which is not a date", row + 1),
+            )
+            .help("a date is written so: `2013-01-31`, `2013-01-31T17:30:00`")
+        })
+    };
+    let texts = texts_of(series)?;
+    texts
+        .iter()
+        .enumerate()
+        .map(|(row, text)| text.map_or(Ok(f64::NAN), |t| read(row, t)))
+        .collect()
 }
 
 fn fit_date(name: &str, config: &ColumnConfig, series: &Series) -> DataResult<DatePlan> {

@@ -1,0 +1,9 @@
+//! The kinds of this crate, run as the worker runs them, on real data.
+
+mod harness;
+
+mod load;
+mod preprocess;
+mod split;
+mod sql;
+mod validate;
