@@ -341,7 +341,8 @@ mod tests {
             name: "image".to_owned(),
             column_type: ColumnType::Bytes { shape: vec![3, 4, 1] },
         };
-        Dataset::write_shaped(folder.path(), &mut frame, None, &[shape.clone()]).expect("written");
+        Dataset::write_shaped(folder.path(), &mut frame, None, std::slice::from_ref(&shape))
+            .expect("written");
         let dataset = Dataset::open(folder.path()).expect("open");
         assert_eq!(dataset.info().columns[0], shape);
         let blocks = crate::byte_blocks(&dataset.frame().expect("read"), "image").expect("bytes");

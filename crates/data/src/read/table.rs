@@ -1,6 +1,7 @@
 //! Tables that others wrote: CSV, Parquet, Arrow IPC, JSON lines.
 
 use std::io::{BufRead, Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -123,6 +124,22 @@ pub fn unknown_format(path: &Path) -> DataError {
 /// # Errors
 /// If the file cannot be read, or is not of that format.
 pub fn read(path: &Path, format: TableFormat, options: &TableOptions) -> DataResult<DataFrame> {
+    guarded(path, || read_unguarded(path, format, options))
+}
+
+/// Calls `read`. Polars trusts some of what a file says of itself, and panics where that is
+/// wrong; to whoever named the file that is an error like any other.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> DataResult<T>) -> DataResult<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(DataError::file(path, "is damaged: its reader gave up").help("write the file again"))
+    })
+}
+
+fn read_unguarded(
+    path: &Path,
+    format: TableFormat,
+    options: &TableOptions,
+) -> DataResult<DataFrame> {
     let (file, _) = open(path)?;
     let frame = match format {
         TableFormat::Csv => return csv::read(path, &options.csv(path)),
@@ -144,6 +161,14 @@ pub fn read(path: &Path, format: TableFormat, options: &TableOptions) -> DataRes
 /// # Errors
 /// If the file cannot be read, or is not of that format.
 pub fn schema(
+    path: &Path,
+    format: TableFormat,
+    options: &TableOptions,
+) -> DataResult<(SchemaRef, Option<u64>)> {
+    guarded(path, || schema_unguarded(path, format, options))
+}
+
+fn schema_unguarded(
     path: &Path,
     format: TableFormat,
     options: &TableOptions,
@@ -294,6 +319,37 @@ mod tests {
             assert!(matches!(rows, None | Some(2)), "{name}");
         }
         assert!(read_table(path("t.xlsx")).is_err());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+        #[test]
+        fn no_bytes_make_a_reader_panic(
+            text in "[a-c,;\"\n\r 0-9.{}:\\[\\]\\-]{0,80}",
+            flips in proptest::collection::vec((0usize..4096, 0u8..=255), 0..8),
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut frame = df!("a" => [1i64, 2], "b" => ["x", "y"]).expect("a table");
+            let mut parquet = Vec::new();
+            ParquetWriter::new(&mut parquet).finish(&mut frame).expect("written");
+            let mut arrow = Vec::new();
+            IpcWriter::new(&mut arrow).finish(&mut frame).expect("written");
+            for bytes in [&mut parquet, &mut arrow] {
+                for (place, byte) in &flips {
+                    let length = bytes.len();
+                    bytes[place % length] = *byte;
+                }
+            }
+            let texts = text.as_bytes();
+            for (name, bytes) in
+                [("a.csv", texts), ("a.jsonl", texts), ("a.parquet", &parquet), ("a.arrow", &arrow)]
+            {
+                let path = folder.path().join(name);
+                std::fs::write(&path, bytes).expect("written");
+                // Either way is right, as long as there is a way.
+                let _ = read_table(&path);
+            }
+        }
     }
 
     #[test]

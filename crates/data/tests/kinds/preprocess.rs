@@ -157,7 +157,6 @@ fn fitting_flights_is_quick_and_the_same_every_time() {
     // Far above what it takes, even without optimisation on a busy machine: it guards against
     // loops over single values.
     assert!(took.as_secs() < 20, "{took:?}");
-    eprintln!("337,000 flights: {took:?}");
 }
 
 #[test]
