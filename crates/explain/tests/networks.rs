@@ -6,10 +6,13 @@ use common::{Tensors, all_near, head, models, near};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use wick_core::{Digest, PortName, PortType, RunId, Token, WorkerEvent};
+use wick_explain::draw::Draw;
 use wick_explain::gradients::{PathOptions, integrated_gradients, saliency};
 use wick_explain::kind::config::{ExplainConfig, Method};
+use wick_explain::kind::dense::DenseNetwork;
 use wick_explain::kind::explain::{Local, Row, Setting};
 use wick_explain::kind::subject::Subject;
+use wick_explain::shap::{Coalitions, Worth};
 use wick_explain::{Explain, Matrix};
 use wick_report::Report;
 use wick_stage::context::CollectedEvents;
@@ -75,6 +78,24 @@ fn shap_of_the_network_is_shaps() {
         near("base", note("base"), 0.699_625, 1e-6);
         near("additivity", note("additivity_error"), 0.0, 1e-9);
     }
+}
+
+#[test]
+fn the_way_for_dense_networks_gives_the_same_worth() {
+    let subject = Subject::new(models::breast(), 7).expect("a subject");
+    let data = Tensors::open("breast_data");
+    let background = head(&data.matrix::<f32>("X_train"), 7);
+    let test: Matrix<f32> = data.matrix("X_test");
+    let coalitions = Coalitions::sample(30, 700, &mut Draw::new(0, "test", &[]));
+    let network = DenseNetwork::of(&subject).expect("it is dense");
+    let rows = [(test.row(0), 1), (test.row(5), 0)];
+    let found = network.worth(&coalitions, &rows, &background, |_| Ok(())).expect("worth");
+    for ((row, class), found) in rows.into_iter().zip(found) {
+        let predict = |batch: &Matrix<f32>| subject.outputs(class, batch);
+        let plain = Worth { players: subject.players(), background: &background, predict };
+        all_near("worth", &found, &plain.of(&coalitions, row).expect("worth"), 1e-6);
+    }
+    assert!(DenseNetwork::of(&Subject::new(models::digits(), 7).expect("a subject")).is_none());
 }
 
 #[test]

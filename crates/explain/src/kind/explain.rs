@@ -5,6 +5,7 @@ use wick_evaluate::{Metric, MetricOptions};
 use wick_nn::{NnError, NnResult, Targets};
 
 use super::config::{Baseline, ExplainConfig, Method};
+use super::dense::DenseNetwork;
 use super::subject::Subject;
 use crate::draw::Draw;
 use crate::gradients::{PathOptions, integrated_gradients, saliency};
@@ -105,10 +106,11 @@ impl Setting<'_> {
             }
             None => self.background,
         };
+        let worths = self.coalition_worths(rows, background, &coalitions, told)?;
         rows.iter()
-            .map(|row| {
-                let explained = self.shap_row(row, background, &coalitions, solver.as_ref())?;
-                told()?;
+            .zip(worths)
+            .map(|(row, worths)| {
+                let explained = self.shap_row(row, background, &worths, solver.as_ref())?;
                 let notes = vec![
                     ("base", explained.base),
                     ("additivity_error", explained.additivity_error()),
@@ -118,26 +120,61 @@ impl Setting<'_> {
             .collect()
     }
 
+    fn worth_for<'b>(
+        &'b self,
+        row: &Row,
+        background: &'b Matrix<f32>,
+    ) -> Worth<'b, f32, impl Fn(&Matrix<f32>) -> NnResult<Vec<f64>> + 'b> {
+        let class = row.class;
+        Worth {
+            players: self.subject.players(),
+            background,
+            predict: move |batch: &Matrix<f32>| self.subject.outputs(class, batch),
+        }
+    }
+
+    /// What each coalition is worth, for each row.
+    fn coalition_worths(
+        &self,
+        rows: &[Row],
+        background: &Matrix<f32>,
+        coalitions: &Coalitions,
+        told: &mut Told<'_>,
+    ) -> NnResult<Vec<Vec<f64>>> {
+        if let Some(network) = DenseNetwork::of(self.subject) {
+            let wanted: Vec<(&[f32], usize)> =
+                rows.iter().map(|row| (row.values.as_slice(), row.class)).collect();
+            let mut reported = 0;
+            return network.worth(coalitions, &wanted, background, |share| {
+                // All rows advance together: as many are told as the share amounts to.
+                while reported < (share * rows.len() as f64) as usize {
+                    reported += 1;
+                    told()?;
+                }
+                Ok(())
+            });
+        }
+        rows.iter()
+            .map(|row| {
+                let worths = self.worth_for(row, background).of(coalitions, &row.values)?;
+                told()?;
+                Ok(worths)
+            })
+            .collect()
+    }
+
     fn shap_row(
         &self,
         row: &Row,
         background: &Matrix<f32>,
-        coalitions: &Coalitions,
+        worths: &[f64],
         solver: Option<&KernelSolver<'_>>,
     ) -> NnResult<Explanation> {
         let link = self.link();
-        let worth = Worth {
-            players: self.subject.players(),
-            background,
-            predict: |batch: &Matrix<f32>| self.subject.outputs(row.class, batch),
-        };
+        let worth = self.worth_for(row, background);
         let base = link.apply(worth.nobody()?);
         let output = link.apply(worth.everybody(&row.values)?);
-        let values: Vec<f64> = worth
-            .of(coalitions, &row.values)?
-            .into_iter()
-            .map(|worth| link.apply(worth) - base)
-            .collect();
+        let values: Vec<f64> = worths.iter().map(|worth| link.apply(*worth) - base).collect();
         let contributions = match solver {
             Some(solver) => solver.solve(&values, output - base),
             None => exact_shapley(self.subject.players().len(), &values),

@@ -1,6 +1,7 @@
 //! The kind `explain`.
 
 pub mod config;
+pub mod dense;
 pub mod explain;
 mod report;
 pub mod subject;
