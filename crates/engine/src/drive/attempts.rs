@@ -40,6 +40,11 @@ const THREADS: &[&str] = &[
     "MKL_NUM_THREADS",
 ];
 
+/// The size of candle's own pool, which waits by spinning: beside any other busy program each of
+/// its waits costs a time slice, and training is ten times slower. All that is worth splitting in
+/// a worker is split over rayon's pool.
+const ONE_THREAD: &str = "CANDLE_NUM_THREADS";
+
 /// An attempt that was launched and has not ended.
 pub(super) struct Running {
     attempt: u32,
@@ -634,9 +639,12 @@ impl Preparation {
         // A worker is this same binary: it sees the engine's environment, threads apart.
         let threads = cpus.to_string();
         let environment = std::env::vars_os()
-            .filter(|(name, _)| !THREADS.iter().any(|threads| name == threads))
+            .filter(|(name, _)| {
+                name != ONE_THREAD && !THREADS.iter().any(|threads| name == threads)
+            })
             .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
             .chain(THREADS.iter().map(|name| variable(name.as_bytes(), threads.as_bytes())))
+            .chain([variable(ONE_THREAD.as_bytes(), b"1")])
             .collect();
         Ok(ProcessSpec {
             folder: self.plan.base.clone(),
