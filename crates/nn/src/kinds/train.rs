@@ -151,7 +151,14 @@ impl TypedKind for TrainKind {
         if let Ok(model) = PortName::new("model") {
             outputs.insert(model, PortFacts::model(facts));
         }
-        Checked { issues, outputs, metrics: problem.metrics(validated), ..Checked::default() }
+        Checked {
+            issues,
+            outputs,
+            metrics: problem.metrics(validated),
+            // The network reads the columns in this order.
+            ordered_fields: vec![vec!["features".into()]],
+            ..Checked::default()
+        }
     }
 
     fn run(&self, config: TrainConfig, context: &mut Context<'_>) -> StageResult {
