@@ -276,6 +276,10 @@ fn take(path: &Path, held: &Path, metadata: &fs::Metadata) -> ArtifactResult<()>
     // A file with another name would be made read-only under that name too, and could still be
     // written through it: such a file is copied. The same holds inside a folder.
     if metadata.is_dir() || metadata.nlink() == 1 {
+        // A folder that moves is written to: it notes its new parent.
+        if metadata.is_dir() && metadata.mode() & 0o200 == 0 {
+            unprotect_folder(path)?;
+        }
         match rustix::fs::rename(path, held) {
             Ok(()) if metadata.is_dir() => return unshare(held),
             Ok(()) => return Ok(()),

@@ -244,6 +244,17 @@ fn what_a_dead_process_left_is_swept() {
 }
 
 #[test]
+fn a_read_only_folder_is_taken() {
+    let world = World::new();
+    let folder = world.folder("x");
+    for folder in [folder.join("sub"), folder.clone()] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o555)).expect("our own folder");
+    }
+    let digest = world.store.put(&folder, Form::Folder).expect("a put").digest;
+    world.store.verify(&digest).expect("whole");
+}
+
+#[test]
 fn many_may_put_the_same_at_once() {
     let world = World::new();
     let paths: Vec<_> = (0..8).map(|n| world.folder(&format!("f{n}"))).collect();

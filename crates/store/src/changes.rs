@@ -430,3 +430,90 @@ impl<'a> Folder<'_, 'a> {
 pub(crate) fn refuse(stage: &StageName, reason: &str) -> StoreError {
     StoreError::Refused(format!("stage {stage}: {reason}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use wick_core::Digest;
+
+    use super::*;
+
+    fn folded(bodies: &[EventBody], look: impl Fn(&Changes<'_>)) {
+        let names = ["a", "b"].map(|name| StageName::new(name).expect("a name"));
+        let directory = Directory::new(1, names);
+        let event = |body: &EventBody| Event { time: Timestamp(5), body: body.clone() };
+        let events: Vec<_> = bodies.iter().map(event).collect();
+        look(&fold(&directory, &events).expect("they fit"));
+    }
+
+    fn started(attempt: u32) -> EventBody {
+        EventBody::AttemptStarted {
+            stage: StageName::new("a").expect("a name"),
+            attempt,
+            token: Token(7),
+            fingerprint: Fingerprint(Digest::of(b"a")),
+            inputs: Vec::new(),
+            parts: Some(attempt.into()),
+        }
+    }
+
+    fn finished(state: AttemptState) -> EventBody {
+        EventBody::AttemptFinished {
+            stage: StageName::new("a").expect("a name"),
+            attempt: 1,
+            token: Token(7),
+            state,
+            usage: Usage::default(),
+            failure: None,
+            outputs: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_beginnings_may_be_taken_back() {
+        #[track_caller]
+        fn check(bodies: &[EventBody], expect: bool) {
+            folded(bodies, |changes| assert_eq!(changes.is_replaceable(), expect, "{bodies:?}"));
+        }
+        let stage = StageName::new("b").expect("a name");
+        check(&[started(1)], true);
+        check(&[EventBody::RunStarted { host: "here".to_owned(), pid: 1 }, started(1)], true);
+        check(&[EventBody::Metrics { stage: stage.clone(), attempt: 1, points: Vec::new() }], true);
+        check(&[started(1), finished(AttemptState::Succeeded)], false);
+        check(&[finished(AttemptState::Failed)], false);
+        check(&[started(1), EventBody::StageCancelled { stage: stage.clone() }], false);
+        check(&[EventBody::StageSkipped { stage: stage.clone(), because: stage }], false);
+        check(&[EventBody::RunFinished { state: RunState::Failed }], false);
+    }
+
+    #[test]
+    fn two_attempts_in_one_batch_are_one_change_of_the_stage() {
+        let stage = StageName::new("a").expect("a name");
+        let bodies = [
+            started(1),
+            finished(AttemptState::Failed),
+            EventBody::RetryScheduled { stage, attempt: 1, delay_ms: 0 },
+            started(2),
+        ];
+        folded(&bodies, |changes| {
+            assert_eq!((changes.begun.len(), changes.ended.len()), (2, 0));
+            let [change] = changes.stages.as_slice() else { panic!("{changes:?}") };
+            assert_eq!(change.expected, AttemptState::Queued);
+            assert_eq!((change.state, change.attempts), (AttemptState::Running, Some(2)));
+            assert_eq!(change.finished, None);
+            assert_eq!(changes.parts, [(0, &serde_json::json!(2))], "the later one counts");
+        });
+    }
+
+    #[test]
+    fn what_expects_the_stage_to_run() {
+        for (state, expect) in [
+            (AttemptState::Succeeded, AttemptState::Running),
+            (AttemptState::Failed, AttemptState::Running),
+            (AttemptState::Lost, AttemptState::Running),
+            (AttemptState::Cancelled, AttemptState::Running),
+        ] {
+            folded(&[finished(state)], |changes| assert_eq!(changes.stages[0].expected, expect));
+        }
+    }
+}

@@ -41,7 +41,7 @@ fn not_tested() {
     println!("not tested: PostgreSQL (initdb, pg_ctl) is not installed here");
 }
 
-fn run(case: impl AsyncFnOnce(&dyn Store)) {
+pub fn run(case: impl AsyncFnOnce(&dyn Store)) {
     with_url(async |url| {
         let store = PostgresStore::open(&url).await.expect("a store");
         case(&store).await;
