@@ -1,6 +1,7 @@
 //! The architecture of a network as a pipeline declares it: a list of layers, and what shape
 //! each gives. Pure: no weights, no data.
 
+mod forms;
 pub mod layer;
 pub mod shape;
 pub mod short;

@@ -97,6 +97,26 @@ pub fn short_schema(short: serde_json::Value, long: Schema) -> Schema {
     json_schema!({"anyOf": [short, long]})
 }
 
+/// Reads by short and long form, writes by the derived long form: for types with
+/// `#[serde(remote = "Self")]`.
+macro_rules! short_and_long {
+    ($($name:ty),*) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::spec::short::read(deserializer)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                // The inherent function that `remote = "Self"` derives.
+                <$name>::serialize(self, serializer)
+            }
+        }
+    )*};
+}
+pub(crate) use short_and_long;
+
 struct ShortVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Short<'de>> Visitor<'de> for ShortVisitor<T> {

@@ -1,11 +1,11 @@
 //! `train`: fits a network to a dataset.
 
+mod report;
+mod watch;
+
 use indexmap::IndexMap;
-use wick_core::worker::Progress;
-use wick_core::{MetricKey, PortName, PortType};
+use wick_core::{PortName, PortType};
 use wick_data::{DataFrame, Dataset};
-use wick_report::draw::{Axis, LineChart, LineStyle, Series};
-use wick_report::{Cell, Report, Table};
 use wick_stage::{
     Checked, Column, Context, Documentation, Example, Issues, Known, ModelFacts, PortFacts, Ports,
     StageError, StageResult, TaskType, TypedKind,
@@ -16,8 +16,10 @@ use crate::features::Feature;
 use crate::model::{Examples, MODEL_VERSION, Model, ModelInfo, TargetInfo};
 use crate::spec::SampleShape;
 use crate::train::config::{LossSpec, TrainConfig};
-use crate::train::problem::{KnownData, Problem, rate_metric};
-use crate::train::{BatchReport, EpochReport, FitOutcome, FitSettings, Watcher, fit};
+use crate::train::problem::{KnownData, Problem};
+use crate::train::{FitSettings, fit};
+use report::write_report;
+use watch::StageWatcher;
 
 /// The kind `train`.
 #[derive(Debug, Clone, Copy)]
@@ -311,159 +313,9 @@ fn validation_examples(model: &Model, dataset: &Dataset) -> NnResult<Examples> {
     model.examples(&frame)
 }
 
-/// Reports a training to the engine.
-struct StageWatcher<'a, 'context> {
-    context: &'a mut Context<'context>,
-    is_image: bool,
-    epochs: usize,
-}
-
-impl StageWatcher<'_, '_> {
-    fn unit(&self) -> &'static str {
-        if self.is_image { "images" } else { "rows" }
-    }
-}
-
-impl Watcher for StageWatcher<'_, '_> {
-    fn batch(&mut self, report: &BatchReport) -> NnResult {
-        // Only built when it will be shown: a small network makes thousands of steps a second.
-        if !self.context.is_progress_due() {
-            return Ok(());
-        }
-        let note = format!(
-            "loss {:.4}, {} {}/s, {} left",
-            report.loss,
-            thousands(report.rows_per_second),
-            self.unit(),
-            duration(report.seconds_left)
-        );
-        self.context.progress(Progress {
-            unit: "epoch".to_owned(),
-            done: report.epochs_done,
-            total: Some(report.epochs as f64),
-            note: Some(note),
-        })?;
-        Ok(())
-    }
-
-    fn epoch(&mut self, report: &EpochReport) -> NnResult {
-        let step = report.epoch as i64;
-        let part = |part: &str, name: &str| -> MetricKey { format!("{part}.{name}").into() };
-        let mut points: Vec<(MetricKey, i64, f64)> =
-            report.train.iter().map(|(name, value)| (part("train", name), step, value)).collect();
-        if let Some(validation) = &report.validation {
-            points.extend(
-                validation.iter().map(|(name, value)| (part("validation", name), step, value)),
-            );
-        }
-        points.push(("learning_rate".into(), step, report.learning_rate));
-        points.push((rate_metric(self.is_image).into(), step, report.rows_per_second));
-        self.context.metrics(points)?;
-        let mut line = format!("epoch {}/{}:", report.epoch, self.epochs);
-        for (name, value) in report.train.iter() {
-            line += &format!(" train.{name} {value:.4}");
-        }
-        for (name, value) in report.validation.iter().flat_map(|scores| scores.iter()) {
-            line += &format!(" validation.{name} {value:.4}");
-        }
-        line += &format!(", {} {}/s", thousands(report.rows_per_second), self.unit());
-        self.context.log(line);
-        Ok(())
-    }
-}
-
-/// `12,345`.
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.max(0.0));
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `8 s`, `3 min 20 s`, `2 h 5 min`.
-fn duration(seconds: f64) -> String {
-    let seconds = seconds.round().max(0.0) as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
-/// The learning curve. Nothing in it depends on the clock: equal trainings give equal reports.
-fn write_report(
-    outcome: &FitOutcome,
-    config: &TrainConfig,
-    context: &mut Context<'_>,
-) -> StageResult {
-    let mut report = Report::new(format!("Training of `{}`", config.target));
-    report.add_metric("epochs", outcome.epochs.len() as f64);
-    report.add_metric("best_epoch", outcome.best_epoch as f64);
-    let kept = outcome.best_epoch.checked_sub(1).and_then(|place| outcome.epochs.get(place));
-    let mut names: Vec<String> = Vec::new();
-    if let Some(kept) = kept {
-        names.extend(kept.train.iter().map(|(name, _)| format!("train.{name}")));
-        let validation = kept.validation.iter().flat_map(|scores| scores.iter());
-        names.extend(validation.map(|(name, _)| format!("validation.{name}")));
-        for name in &names {
-            if let Some(value) = kept.metric(name) {
-                report.add_metric(name.as_str(), value);
-            }
-        }
-    }
-    let columns = ["epoch", "learning_rate"].into_iter().map(str::to_owned);
-    let mut table = Table::new("epochs", "Learning curve", columns.chain(names.iter().cloned()));
-    for epoch in &outcome.epochs {
-        let scores = names.iter().map(|name| epoch.metric(name).map_or(Cell::Empty, Cell::from));
-        let first = [Cell::from(epoch.epoch), Cell::from(epoch.learning_rate)];
-        table.push(first.into_iter().chain(scores));
-    }
-    report.add_table(table);
-    let mut curves = vec![("loss", "Loss")];
-    match kept.map(|epoch| epoch.train.accuracy.is_some()) {
-        Some(true) => curves.push(("accuracy", "Accuracy")),
-        Some(false) => curves.push(("rmse", "Root mean squared error")),
-        None => {}
-    }
-    for (name, title) in curves {
-        let line = |part: &str| {
-            let points = outcome.epochs.iter().filter_map(|epoch| {
-                Some((epoch.epoch as f64, epoch.metric(&format!("{part}.{name}"))?))
-            });
-            Series::new(part, points.collect())
-        };
-        let series = vec![line("train").style(LineStyle::Dashed), line("validation")];
-        let chart = LineChart {
-            title: title.to_owned(),
-            x: Axis::new("epoch"),
-            y: Axis::new(name),
-            series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
-        };
-        report.add_plot(name, title, chart.svg());
-    }
-    let folder = context.output("report")?;
-    report
-        .write(&folder)
-        .map_err(|error| StageError::io("cannot write the report", std::io::Error::other(error)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_shown_for_people() {
-        assert_eq!(thousands(1_234_567.4), "1,234,567");
-        assert_eq!(thousands(999.0), "999");
-        assert_eq!(duration(8.4), "8 s");
-        assert_eq!(duration(200.0), "3 min 20 s");
-        assert_eq!(duration(7_500.0), "2 h 5 min");
-    }
 
     #[test]
     fn a_constant_target_has_deviation_one() {

@@ -1,0 +1,107 @@
+//! How a training is shown while it runs.
+
+use wick_core::MetricKey;
+use wick_core::worker::Progress;
+use wick_stage::Context;
+
+use crate::error::NnResult;
+use crate::train::problem::rate_metric;
+use crate::train::{BatchReport, EpochReport, Watcher};
+
+/// Reports a training to the engine.
+pub(super) struct StageWatcher<'a, 'context> {
+    pub(super) context: &'a mut Context<'context>,
+    pub(super) is_image: bool,
+    pub(super) epochs: usize,
+}
+
+impl StageWatcher<'_, '_> {
+    fn unit(&self) -> &'static str {
+        if self.is_image { "images" } else { "rows" }
+    }
+}
+
+impl Watcher for StageWatcher<'_, '_> {
+    fn batch(&mut self, report: &BatchReport) -> NnResult {
+        // Only built when it will be shown: a small network makes thousands of steps a second.
+        if !self.context.is_progress_due() {
+            return Ok(());
+        }
+        let note = format!(
+            "loss {:.4}, {} {}/s, {} left",
+            report.loss,
+            thousands(report.rows_per_second),
+            self.unit(),
+            duration(report.seconds_left)
+        );
+        self.context.progress(Progress {
+            unit: "epoch".to_owned(),
+            done: report.epochs_done,
+            total: Some(report.epochs as f64),
+            note: Some(note),
+        })?;
+        Ok(())
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> NnResult {
+        let step = report.epoch as i64;
+        let part = |part: &str, name: &str| -> MetricKey { format!("{part}.{name}").into() };
+        let mut points: Vec<(MetricKey, i64, f64)> =
+            report.train.iter().map(|(name, value)| (part("train", name), step, value)).collect();
+        if let Some(validation) = &report.validation {
+            points.extend(
+                validation.iter().map(|(name, value)| (part("validation", name), step, value)),
+            );
+        }
+        points.push(("learning_rate".into(), step, report.learning_rate));
+        points.push((rate_metric(self.is_image).into(), step, report.rows_per_second));
+        self.context.metrics(points)?;
+        let mut line = format!("epoch {}/{}:", report.epoch, self.epochs);
+        for (name, value) in report.train.iter() {
+            line += &format!(" train.{name} {value:.4}");
+        }
+        for (name, value) in report.validation.iter().flat_map(|scores| scores.iter()) {
+            line += &format!(" validation.{name} {value:.4}");
+        }
+        line += &format!(", {} {}/s", thousands(report.rows_per_second), self.unit());
+        self.context.log(line);
+        Ok(())
+    }
+}
+
+/// `12,345`.
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.max(0.0));
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `8 s`, `3 min 20 s`, `2 h 5 min`.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round().max(0.0) as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_for_people() {
+        assert_eq!(thousands(1_234_567.4), "1,234,567");
+        assert_eq!(thousands(999.0), "999");
+        assert_eq!(duration(8.4), "8 s");
+        assert_eq!(duration(200.0), "3 min 20 s");
+        assert_eq!(duration(7_500.0), "2 h 5 min");
+    }
+}
