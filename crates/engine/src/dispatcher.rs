@@ -381,17 +381,6 @@ impl Dispatcher {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether a slot stands empty until a fact is recorded: then a commit must not wait.
-    pub fn waits_for_record(&self) -> bool {
-        self.finishing
-            || self.asked.iter().any(|fact| match fact {
-                Fact::Started { stage, .. } => {
-                    self.stages[stage.get()].phase == Phase::Starting { slot: true }
-                }
-                _ => false,
-            })
-    }
-
     fn begin(&mut self) {
         let roots: Vec<StageIndex> = self.indices().filter(|stage| self.is_root(*stage)).collect();
         self.resolve(roots);

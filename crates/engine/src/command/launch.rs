@@ -1,10 +1,11 @@
 //! Prepares a `command` attempt: its folder, the words of its program, its environment.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use wick_core::{PortName, PortType, RunId, StageName};
 use wick_pipeline::template::{Quoting, Reference, TemplateError, expand};
@@ -87,10 +88,12 @@ pub struct ProcessSpec {
 
 /// The part of a program's environment that does not depend on the attempt, with the values of
 /// the engine's own environment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Passed {
     variables: Vec<Vec<u8>>,
     path: OsString,
+    /// What was found by name: a thousand stages that run the same program look once.
+    found: Mutex<HashMap<Vec<u8>, Vec<Vec<u8>>>>,
 }
 
 impl Passed {
@@ -103,20 +106,29 @@ impl Passed {
             .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
             .collect();
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        Self { variables, path }
+        Self { variables, path, found: Mutex::default() }
     }
 
-    /// The files that could be meant by the program `name`, in the order of `PATH`.
+    /// The files that could be meant by the program `name`, in the order of `PATH`, from the
+    /// first one that is there.
     pub fn candidates(&self, name: &[u8]) -> Vec<Vec<u8>> {
         if name.contains(&b'/') {
             return vec![name.to_vec()];
         }
-        std::env::split_paths(&self.path)
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(candidates) = found.get(name) {
+            return candidates.clone();
+        }
+        let mut candidates: Vec<Vec<u8>> = std::env::split_paths(&self.path)
             .filter(|folder| folder.is_absolute())
-            .map(|folder| {
-                folder.join(std::ffi::OsStr::from_bytes(name)).into_os_string().into_vec()
-            })
-            .collect()
+            .map(|folder| folder.join(OsStr::from_bytes(name)).into_os_string().into_vec())
+            .collect();
+        let is_there = |file: &Vec<u8>| Path::new(OsStr::from_bytes(file)).is_file();
+        if let Some(first) = candidates.iter().position(is_there) {
+            candidates.drain(..first);
+            found.insert(name.to_vec(), candidates.clone());
+        }
+        candidates
     }
 }
 
@@ -317,7 +329,7 @@ mod tests {
         let spec = prepare(config, folder.path()).expect("prepared");
         let input = folder.path().join("attempt/inputs/raw.parquet");
         assert_eq!(words(&spec), ["sh", "-c", &format!("cat '{}'", input.display())]);
-        assert!(spec.programs.contains(&b"/bin/sh".to_vec()), "{:?}", spec.programs);
+        assert!(spec.programs[0].ends_with(b"/bin/sh"), "{:?}", spec.programs);
     }
 
     #[test]
