@@ -3,6 +3,7 @@
 mod harness;
 
 mod load;
+mod pipelines;
 mod preprocess;
 mod split;
 mod sql;
