@@ -13,7 +13,7 @@ use crate::importance::Importance;
 const BARS: usize = 20;
 /// The first rows get a plot of their own.
 const ROW_PLOTS: usize = 5;
-/// Columns with more than this many players have their contributions in the summary only.
+/// With more players than this, single rows are not tabled: only the summary is.
 const WIDE: usize = 200;
 
 /// Composes the report.
@@ -194,7 +194,7 @@ impl<'a> Composer<'a> {
             .collect();
         let mut headings = vec!["image".to_owned()];
         headings.extend(methods.iter().map(|(method, _)| method.title().to_owned()));
-        let title = "Which pixels speak for (red) and against (blue) the class".to_owned();
+        let title = "Which pixels speak for (blue) and against (red) the class".to_owned();
         let grid = ImageGrid { title: title.clone(), headings, rows: grid_rows };
         self.report.add_plot("attributions", title, grid.svg());
     }

@@ -32,20 +32,20 @@ impl Pixels {
         Self { width, height, rgb }
     }
 
-    /// Signed values over a faded image: red speaks for, blue against. `values` has one value a
-    /// pixel; the largest absolute value gets the full colour.
+    /// Signed values over a faded image: blue speaks for, red against, as in bars. One value for each
+    /// pixel; the largest absolute one gets the full colour.
     #[must_use]
     pub fn overlaid(&self, values: &[f64]) -> Self {
         let largest = largest(values);
         let mut rgb = Vec::with_capacity(self.rgb.len());
         for (place, colour) in self.rgb.chunks_exact(3).enumerate() {
             let grey = colour.iter().map(|part| f64::from(*part)).sum::<f64>() / 3.0;
-            // Faded towards white, so that both colours stand out on light and dark parts.
-            let ground = 255.0 - (255.0 - (255.0 - grey)) * 0.28;
+            // Inverted and faded: bright strokes stay visible, and both colours stand out on all.
+            let ground = 255.0 - grey * 0.28;
             let value = values.get(place).copied().unwrap_or(0.0);
             let share = if largest > 0.0 { (value / largest).clamp(-1.0, 1.0) } else { 0.0 };
             let share = if share.is_nan() { 0.0 } else { share };
-            let target = if share >= 0.0 { [200.0, 20.0, 30.0] } else { [20.0, 70.0, 200.0] };
+            let target = if share >= 0.0 { [0.0, 98.0, 168.0] } else { [179.0, 38.0, 30.0] };
             // The square root lifts faint values into sight.
             let weight = share.abs().sqrt();
             rgb.extend(target.map(|part| {
@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_for_is_red() {
+    fn what_speaks_for_is_blue() {
         let over = Pixels::grey(3, 1, &[0.0; 3]).overlaid(&[1.0, -1.0, f64::NAN]);
-        assert_eq!(over.rgb[..3], [200, 20, 30]);
-        assert_eq!(over.rgb[3..6], [20, 70, 200]);
+        assert_eq!(over.rgb[..3], [0, 98, 168]);
+        assert_eq!(over.rgb[3..6], [179, 38, 30]);
         assert_eq!(over.rgb[6], over.rgb[8]);
     }
 }
