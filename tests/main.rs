@@ -1,1 +1,3 @@
 //! Integration tests: they drive the real `wick`.
+
+mod corpus;

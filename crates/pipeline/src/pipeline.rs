@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use wick_core::ExperimentName;
+use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields::{self, Later};
@@ -94,10 +95,12 @@ pub fn parse(source: &[u8], given: Given<'_>, diagnostics: &mut Diagnostics) -> 
     }
 
     let stages = read_stages(top, file_start, &defaults, &scope, diagnostics);
-    warn_of_unused(&params, &scope, diagnostics);
+    if !stages.is_empty() {
+        warn_of_unused(&params, &scope, diagnostics);
+    }
     Some(Pipeline {
         name: name.unwrap_or_else(|| Spanned::new(String::new(), file_start)),
-        experiment: experiment?,
+        experiment,
         description,
         params,
         stages,
@@ -124,19 +127,16 @@ fn read_experiment(
     top: &[Entry],
     name: &Option<Spanned<String>>,
     diagnostics: &mut Diagnostics,
-) -> Option<ExperimentName> {
-    let by_default = match name {
-        Some(name) => check_experiment(name, "a pipeline", diagnostics),
-        // Reported already; any name will do to go on.
-        None => ExperimentName::new("pipeline").ok(),
-    };
-    match fields::find(top, "experiment") {
-        None => by_default,
-        Some(entry) => {
-            let experiment = fields::text(entry, diagnostics)?;
-            check_experiment(&experiment, "an experiment", diagnostics)
-        }
-    }
+) -> ExperimentName {
+    let by_default =
+        name.as_ref().and_then(|name| check_experiment(name, "a pipeline", diagnostics));
+    let own = fields::find(top, "experiment")
+        .and_then(|entry| fields::text(entry, diagnostics))
+        .and_then(|name| check_experiment(&name, "an experiment", diagnostics));
+    // What is wrong has been reported; any name will do to look at the rest.
+    own.or(by_default).unwrap_or_else(|| {
+        ExperimentName::new("pipeline").expect("the text keeps the rules of names")
+    })
 }
 
 fn check_experiment(
@@ -279,7 +279,7 @@ fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
 fn warn_of_unused(params: &[Param], scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
     let used = scope.used.borrow();
     for param in params {
-        if !used.contains(&param.name) {
+        if !used.contains(&param.name) && check_name(&param.name).is_ok() {
             diagnostics.push(
                 Diagnostic::warning(
                     "unused-param",

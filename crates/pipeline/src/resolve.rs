@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Data, Node};
 use crate::span::Span;
+use crate::suggest;
 use crate::template::{self, Piece, Places, Quoting, Reference};
 
 /// What references can refer to.
@@ -127,7 +128,10 @@ impl Scope<'_> {
                             },
                             None => {
                                 sound = false;
-                                let what = Node::from_json(span, &value).describe();
+                                let what = match &value {
+                                    Value::Null => "an empty value".to_owned(),
+                                    value => Node::from_json(span, value).describe(),
+                                };
                                 diagnostics.push(
                                     Diagnostic::error(
                                         "bad-reference",
@@ -182,6 +186,10 @@ impl Scope<'_> {
                 }
                 let mut known: Vec<&str> = self.params.keys().map(String::as_str).collect();
                 known.sort_unstable();
+                // What was meant is used: there is no need to say that nothing refers to it.
+                if let Some(meant) = suggest::nearest(name, known.iter().copied()) {
+                    self.used.borrow_mut().insert(meant.to_owned());
+                }
                 let help = if known.is_empty() {
                     Some(format!("declare it: `params: {{{name}: …}}`"))
                 } else {

@@ -301,8 +301,14 @@ fn syntax_error(text: &str, at: usize, message: &str) -> Diagnostic {
         Some("indent with spaces: YAML does not allow tabs")
     } else if unquoted_reference_in_flow(line) {
         Some("inside `{…}` and `[…]`, put quotes around a reference: `\"${params.x}\"`")
-    } else if line.matches(": ").count() > 1 {
+    } else if message.contains("mapping values are not allowed") {
         Some("put quotes around a text that holds `: `")
+    } else if message.contains("unknown anchor") {
+        Some("`*NAME` stands for what `&NAME` marked further up")
+    } else if message.contains("block mapping") || message.contains("block collection") {
+        Some("check the indentation: keys of one mapping start in the same column")
+    } else if message.contains("flow") {
+        Some("close `[` with `]` and `{` with `}`, and put a comma between two items")
     } else {
         None
     };

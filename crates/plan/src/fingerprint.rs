@@ -263,6 +263,8 @@ struct Rules<'a> {
 /// One part for each value in `config` that holds no others.
 fn config_leaves(config: &Value, path: &mut String, rules: Rules<'_>, parts: &mut Vec<Part>) {
     if !path.is_empty() && rules.left_out.iter().any(|field| field == path) {
+        // That there is a source counts, and what it is called; not where it lies.
+        parts.push(Part { shown: None, ..part(Section::With, path, &Value::Null) });
         return;
     }
     let length = path.len();

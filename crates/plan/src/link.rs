@@ -174,7 +174,10 @@ fn find_output(
         )
         .help(format!("to run after it, write `after: [{stage}]`")),
         (Some(name), _) => {
-            let help = diagnostics.suggest(&name.value, names.iter().copied());
+            let help = match suggest::nearest(&name.value, names.iter().copied()) {
+                Some(nearest) => Some(format!("did you mean `{stage}.{nearest}`?")),
+                None => diagnostics.suggest(&name.value, names.iter().copied()),
+            };
             Diagnostic::error(
                 "unknown-output",
                 span,
@@ -224,9 +227,17 @@ fn missing_inputs(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
     let stage = &draft.stage;
     let at = stage.inputs_key.unwrap_or(stage.name.span);
     let name = &stage.name.value;
+    // Ports that a wrong name was probably meant to be: not reported as missing too.
+    let free = || {
+        let free = ports.inputs.iter().map(|input| input.name.as_str());
+        free.filter(|name| stage.inputs.iter().all(|edge| edge.port.value != *name))
+    };
+    let unknown = stage.inputs.iter().filter(|edge| ports.input_types(&edge.port.value).is_none());
+    let meant: Vec<&str> =
+        unknown.filter_map(|edge| suggest::nearest(&edge.port.value, free())).collect();
     for input in &ports.inputs {
         let given = stage.inputs.iter().any(|edge| input.name == edge.port.value.as_str());
-        if input.required && !given {
+        if input.required && !given && !meant.contains(&input.name.as_str()) {
             let types: Vec<&str> = input.types.iter().map(|wanted| wanted.as_str()).collect();
             diagnostics.push(
                 Diagnostic::error(

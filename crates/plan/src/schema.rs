@@ -535,12 +535,19 @@ impl<'s> Walker<'s> {
             if expected.len() > 1 {
                 expected.retain(|word| word != "nothing");
             }
+            // `adam` and `adam: …` are two ways to write one thing.
+            let plain = expected.clone();
+            expected.retain(|word| {
+                let alone = word.replace(": …", "");
+                alone == *word || !plain.contains(&alone)
+            });
             let expected = match expected.as_slice() {
                 [] => "another value".to_owned(),
                 [only] => only.clone(),
                 [all @ .., last] => format!("{} or {last}", all.join(", ")),
             };
-            let names: Vec<&str> = schemas.iter().flat_map(|schema| type_names(schema)).collect();
+            let open = schemas.iter().filter(|schema| words(schema).is_empty());
+            let names: Vec<&str> = open.flat_map(|schema| type_names(schema)).collect();
             Diagnostic::error(
                 "wrong-type",
                 node.span,

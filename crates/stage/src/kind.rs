@@ -261,10 +261,10 @@ pub struct Checked {
     /// Files and folders outside the pipeline whose content determines the outputs: data,
     /// code. Absolute. Their digests are part of the fingerprint.
     pub sources: Vec<PathBuf>,
-    /// The places in `with` (from `with` on: `["files", "image"]`) whose text only says where
+    /// The places inside `with`, such as `["files", "image"]`, whose text only says where
     /// the sources lie. The fingerprint leaves them out: what counts is the sources' content.
     pub source_fields: Vec<Vec<PathSegment>>,
-    /// The mappings in `with` (from `with` on: `["parts"]`) whose order of keys determines the
+    /// The mappings inside `with`, such as `["parts"]`, whose order of keys determines the
     /// outputs. The fingerprint takes the order of no other mapping into account.
     pub ordered_fields: Vec<Vec<PathSegment>>,
     /// The names of environment variables whose values determine the outputs.

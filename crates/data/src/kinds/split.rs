@@ -173,7 +173,12 @@ with: {parts: {train: 0.7, test: 0.3}, group: patient}
     }
 
     fn check(&self, config: &SplitConfig, known: &Known<'_>) -> Checked {
-        let mut checked = Checked { metrics: Some(Vec::new()), ..Checked::default() };
+        let mut checked = Checked {
+            metrics: Some(Vec::new()),
+            // The first part gets the first rows, or the earliest.
+            ordered_fields: vec![vec!["parts".into()]],
+            ..Checked::default()
+        };
         let facts = facts_of(known, "data");
         let columns = [
             ("stratify", &config.stratify),

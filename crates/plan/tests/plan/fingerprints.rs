@@ -47,6 +47,7 @@ fn sources_count_by_content_not_by_path() {
     assert_ne!(source("data/a.csv", b"2").fingerprint(), base.fingerprint());
     assert_eq!(explain_change(&base, &source("data/a.csv", b"2")), ["source `data/a.csv` changed"]);
     assert!(explain_change(&base, &source("data/b.csv", b"1")).is_empty());
+    assert_ne!(simple("{columns: [a]}").fingerprint(), base.fingerprint());
 }
 
 #[test]

@@ -111,7 +111,12 @@ with:
     }
 
     fn check(&self, config: &LoadConfig, known: &Known<'_>) -> Checked {
-        let mut checked = Checked { metrics: Some(Vec::new()), ..Checked::default() };
+        let mut checked = Checked {
+            metrics: Some(Vec::new()),
+            // The table's columns are in this order.
+            ordered_fields: vec![vec!["files".into()], vec!["columns".into()]],
+            ..Checked::default()
+        };
         let source = match config.source(known.base) {
             Ok(source) => source,
             Err((path, error)) => {
@@ -138,8 +143,7 @@ with:
         // Where the files lie does not matter, only what they hold.
         let places = config.files.keys().map(|column| vec!["files", column.as_str()]);
         for place in places.chain((!config.path.0.is_empty()).then(|| vec!["path"])) {
-            let path = std::iter::once("with").chain(place).map(Into::into).collect();
-            checked.source_fields.push(path);
+            checked.source_fields.push(place.into_iter().map(Into::into).collect());
         }
         match found {
             Ok((columns, rows)) => {

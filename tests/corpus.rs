@@ -1,0 +1,115 @@
+//! The language against files: what is wrong with each of `corpus/invalid`, word for word, and
+//! that nothing is wrong with those in `corpus/valid`. `UPDATE_CORPUS=1` writes the expected
+//! texts anew; look at what changed before you commit them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wick_pipeline::{Diagnostic, Style, render, summary};
+use wick_plan::{Machine, Plan, Request, check};
+use wick_stage::Registry;
+
+fn registry() -> Registry {
+    Registry::new()
+        .with(wick_data::kinds())
+        .with(wick_nn::kinds())
+        .with(wick_evaluate::kinds())
+        .with(wick_explain::kinds())
+        .with(wick_compress::kinds())
+        .with(wick_serve::kinds())
+        .with(wick_engine::command::kinds())
+}
+
+/// The files in `folder`, by name. Paths are relative to this package, where tests run, so that
+/// messages with paths are the same on every machine.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the corpus")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn check_file(registry: &Registry, file: &Path) -> (Vec<u8>, Option<Plan>, Vec<Diagnostic>) {
+    let source = fs::read(file).expect("a file of the corpus");
+    let (plan, found) = check(&Request {
+        source: &source,
+        file,
+        overrides: &[],
+        registry,
+        environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
+        machine: Machine { cpus: 4, memory: Some(16_000_000_000), gpus: 0 },
+    });
+    (source, plan, found)
+}
+
+#[test]
+fn every_mistake_is_told_as_expected() {
+    let registry = registry();
+    let update = std::env::var_os("UPDATE_CORPUS").is_some();
+    let files = files("tests/corpus/invalid");
+    assert!(files.len() >= 40, "{} files", files.len());
+    let mut differ = Vec::new();
+    for file in files {
+        let (source, plan, found) = check_file(&registry, &file);
+        assert!(plan.is_none(), "{} has nothing wrong", file.display());
+        let name = file.to_string_lossy();
+        let mut told = render(&found, &name, &source, Style::default());
+        told.push_str(&format!("\n{}\n", summary(&found)));
+        let expected = file.with_extension("txt");
+        if update {
+            fs::write(&expected, told).expect("the corpus can be written");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != told {
+            differ.push(format!("{}:\n{told}", file.display()));
+        }
+    }
+    assert!(
+        differ.is_empty(),
+        "{}\n{} files are told of otherwise; UPDATE_CORPUS=1 accepts it",
+        differ.join("\n"),
+        differ.len()
+    );
+}
+
+#[test]
+fn nothing_is_wrong_with_valid_files() {
+    let registry = registry();
+    let files = files("tests/corpus/valid");
+    assert!(files.len() >= 15, "{} files", files.len());
+    for file in files {
+        let (source, plan, found) = check_file(&registry, &file);
+        let name = file.to_string_lossy();
+        assert!(found.is_empty(), "{}", render(&found, &name, &source, Style::default()));
+        let plan = plan.expect("a plan where nothing is wrong");
+        assert!(!plan.stages.is_empty());
+    }
+}
+
+/// The ready pipelines refer to data that is fetched on its own, so only what needs no file is
+/// checked of them.
+#[test]
+fn ready_pipelines_have_no_mistakes_of_their_own() {
+    let registry = registry();
+    for file in files("pipelines") {
+        let (source, _, found) = check_file(&registry, &file);
+        let name = file.to_string_lossy();
+        assert!(found.is_empty(), "{}", render(&found, &name, &source, Style::default()));
+    }
+}
+
+#[test]
+fn the_schema_for_editors_is_up_to_date() {
+    let schema = wick_plan::pipeline_schema(&registry());
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
+    text.push('\n');
+    let file = "schema/pipeline.json";
+    if std::env::var_os("UPDATE_CORPUS").is_some() {
+        fs::create_dir_all("schema").expect("a folder");
+        fs::write(file, text).expect("the schema can be written");
+    } else {
+        let written = fs::read_to_string(file).unwrap_or_default();
+        assert!(written == text, "`wick schema > {file}` brings it up to date");
+    }
+}
