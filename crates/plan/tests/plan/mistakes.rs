@@ -106,7 +106,7 @@ stages:
     check(
         r##"pipeline: [p
 "##,
-        r##"1:12 `p` syntax: this is not YAML: while parsing a flow sequence, expected ',' or ']'"##,
+        r##"1:12 `p` syntax: this is not YAML: while parsing a flow sequence, expected ',' or ']' / close `[` with `]` and `{` with `}`, and put a comma between two items"##,
     );
     check(
         r##"pipeline: p
@@ -130,7 +130,6 @@ stages:
 "##,
         r##"2:21 `unused` unused-param: nothing refers to param `unused` / use it as `${params.unused}`, or remove it
 2:32 `"a b"` bad-name: `a b` cannot name a param / ` ` cannot stand in a name: letters, digits, `_` and `-` can
-2:32 `"a b"` unused-param: nothing refers to param `a b` / use it as `${params.a b}`, or remove it
 6:23 `${params.epoch}` bad-reference: there is no param `epoch` / did you mean `epochs`?
 6:42 `${env.NOPE}` bad-reference: the environment variable `NOPE` is not set / set it before you call wick: `NOPE=… wick …`
 6:57 `${parms.x}` bad-reference: `${parms.…}` refers to nothing that wick knows / did you mean `params`?
