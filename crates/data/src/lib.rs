@@ -16,6 +16,7 @@ mod rows;
 pub mod rules;
 pub mod transform;
 pub mod values;
+pub mod write;
 
 pub use dataset::{Dataset, DatasetInfo};
 pub use error::{DataError, DataResult, column_help};
@@ -26,3 +27,4 @@ pub use read::table::read_table;
 pub use rows::frame_from_json;
 pub use transform::{PreprocessConfig, Transform};
 pub use values::{ByteBlocks, Labels, Matrix, byte_blocks, labels, matrix, natural_order, numbers};
+pub use write::{csv_text, write_table};
