@@ -17,7 +17,7 @@ mod stage;
 pub mod suggest;
 pub mod template;
 pub mod units;
-mod yaml;
+pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
 pub use node::{Data, Entry, Node};
