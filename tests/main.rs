@@ -1,3 +1,4 @@
 //! Integration tests: they drive the real `wick`.
 
 mod corpus;
+mod walls;

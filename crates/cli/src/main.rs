@@ -1,6 +1,48 @@
-//! The `wick` command.
+//! The `wick` command: what can be typed ([`args`]), what it does ([`commands`]), how it looks
+//! ([`render`], [`progress`]).
+//!
+//! The libraries print nothing and know no terminal; everything that a person sees is made
+//! here. `main` does nothing before the command is known, so that `wick --version` and the
+//! engine's own subcommands start at once.
+
+mod args;
+mod commands;
+mod environment;
+mod error;
+mod history;
+mod model;
+mod pipeline;
+mod progress;
+mod project;
+mod registry;
+mod render;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::render::Ui;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Worker(args) => {
+            return ExitCode::from(wick_engine::worker::main(&args.folder, &registry::registry()));
+        }
+        Command::Supervisor => return ExitCode::from(wick_engine::supervisor::main()),
+        _ => {}
+    }
+    let ui = Ui::new(&cli.global);
+    match commands::dispatch(&cli, &ui) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            ui.error(&error);
+            error.exit_code().into()
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The commands that ask what was recorded.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+use wick_core::{ExperimentName, RunState};
+
+use super::OutputArgs;
+
+/// `wick runs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick runs\n  \
+    wick runs --state failed\n  \
+    wick runs --experiment mnist-cnn --limit 100\n  \
+    wick runs -o json")]
+pub struct RunsArgs {
+    /// Only runs of this experiment (by default a pipeline's name)
+    #[arg(short, long, value_name = "NAME")]
+    pub experiment: Option<ExperimentName>,
+
+    /// Only runs in this state: running, succeeded, failed, cancelled, interrupted
+    #[arg(short, long, value_parser = parse_run_state)]
+    pub state: Option<RunState>,
+
+    /// At most so many; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn parse_run_state(text: &str) -> Result<RunState, String> {
+    text.parse().map_err(|_| {
+        let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
+        format!("a run is one of {}", states.join(", "))
+    })
+}
+
+/// `wick show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick show                   The last run\n  \
+    wick show 7h2k              A run by a prefix of its id\n  \
+    wick show --pipeline        The pipeline file as it was run\n  \
+    wick show -o json")]
+pub struct ShowArgs {
+    /// The run: an id, a unique prefix of one, or @last
+    #[arg(default_value = "@last")]
+    pub run: String,
+
+    /// Print the pipeline file as it was run, and nothing else
+    #[arg(long, conflicts_with = "output")]
+    pub pipeline: bool,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick logs                       Of the last run: the stages that failed, or all\n  \
+    wick logs @last train           One stage\n  \
+    wick logs 7h2k train --tail 50  Its last 50 lines\n  \
+    wick logs @last train --follow  While it runs")]
+pub struct LogsArgs {
+    /// The run: an id, a unique prefix of one, or @last
+    #[arg(default_value = "@last")]
+    pub run: String,
+
+    /// Only this stage
+    pub stage: Option<String>,
+
+    /// This attempt rather than the last
+    #[arg(long, value_name = "N", requires = "stage")]
+    pub attempt: Option<u32>,
+
+    /// Only the last N lines
+    #[arg(short, long, value_name = "N")]
+    pub tail: Option<usize>,
+
+    /// Go on printing until the attempt ends
+    #[arg(short, long, requires = "stage")]
+    pub follow: bool,
+}
+
+/// How `wick metrics` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MetricsFormat {
+    /// For people; with a KEY, a plot
+    Table,
+    /// For programs; carries a "version"
+    Json,
+    /// Every point of every series
+    Csv,
+}
+
+/// `wick metrics`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick metrics                                 Of the last run\n  \
+    wick metrics @last train.validation.loss     Its curve\n  \
+    wick metrics 7h2k loss                       `loss` of every stage that has one\n  \
+    wick metrics 7h2k -o csv > metrics.csv")]
+pub struct MetricsArgs {
+    /// The run: an id, a unique prefix of one, or @last
+    #[arg(default_value = "@last")]
+    pub run: String,
+
+    /// Only this metric: `stage.key` or `key`
+    pub key: Option<String>,
+
+    /// How to print the result
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: MetricsFormat,
+}
+
+/// `wick compare`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick compare 7h2k @last\n  \
+    wick compare 7h2k m3xa --all     Also what is equal\n  \
+    wick compare 7h2k m3xa -o json")]
+pub struct CompareArgs {
+    /// A run
+    pub a: String,
+
+    /// Another run
+    pub b: String,
+
+    /// Also show what is equal
+    #[arg(long)]
+    pub all: bool,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick artifacts`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick artifacts                               Of the last run\n  \
+    wick artifacts @last train.model             One of them\n  \
+    wick artifacts @last --export out            Copy them to out/STAGE/OUTPUT\n  \
+    wick artifacts 7h2k train --export out")]
+pub struct ArtifactsArgs {
+    /// The run: an id, a unique prefix of one, or @last
+    #[arg(default_value = "@last")]
+    pub run: String,
+
+    /// Only this stage, or this output of it: `stage` or `stage.output`
+    pub name: Option<String>,
+
+    /// Copy them into this folder, each verified on the way
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub export: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,71 @@
+//! `wick check`: every mistake in pipeline files, without running anything.
+
+use serde_json::json;
+use wick_pipeline::{Diagnostic, Severity};
+use wick_plan::Machine;
+
+use crate::args::CheckArgs;
+use crate::error::{CommandResult, ExitCode};
+use crate::pipeline::{PipelineFile, overrides};
+use crate::registry::registry;
+use crate::render::{Paint, Ui, human};
+
+pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
+    let overrides = overrides(&args.params, ui)?;
+    let registry = registry();
+    let mut all = Vec::new();
+    let mut reports = Vec::new();
+    for path in &args.files {
+        let file = PipelineFile::read(path)?;
+        // A file is right or wrong wherever it is checked; whether it fits is asked by `plan`.
+        let (plan, diagnostics) = file.check(&overrides, &registry, Machine::UNLIMITED);
+        let stages = plan.as_ref().map(|plan| plan.stages.len());
+        if args.output.is_json() {
+            reports.push(json!({
+                "file": file.shown,
+                "ok": plan.is_some(),
+                "stages": stages,
+                "diagnostics": wick_pipeline::to_json(&diagnostics, &file.shown, &file.source),
+            }));
+        } else {
+            if !diagnostics.is_empty() {
+                ui.print(file.rendered(&diagnostics, ui, true));
+            }
+            ui.print(summary(ui, &file.shown, stages, &diagnostics));
+        }
+        all.extend(diagnostics);
+    }
+    let count =
+        |severity| all.iter().filter(|found: &&Diagnostic| found.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if args.output.is_json() {
+        ui.json(&json!({
+            "version": 1, "errors": errors, "warnings": warnings, "files": reports,
+        }))?;
+    } else if args.files.len() > 1 {
+        ui.print(format_args!(
+            "{}: {}",
+            human::plural(args.files.len(), "file"),
+            if all.is_empty() { "no mistake".to_owned() } else { wick_pipeline::summary(&all) }
+        ));
+    }
+    Ok(if errors > 0 { ExitCode::Invalid } else { ExitCode::Success })
+}
+
+fn summary(ui: &Ui, file: &str, stages: Option<usize>, diagnostics: &[Diagnostic]) -> String {
+    let found = wick_pipeline::summary(diagnostics);
+    match stages {
+        Some(stages) => {
+            let mut line = format!(
+                "{} {file}: {}",
+                ui.out.paint(Paint::Good, "ok"),
+                human::plural(stages, "stage")
+            );
+            if !found.is_empty() {
+                line.push_str(&format!(", {found}"));
+            }
+            line
+        }
+        None => format!("{} {file}: {found}", ui.out.paint(Paint::Bad, "wrong")),
+    }
+}

@@ -1,0 +1,66 @@
+//! What the commands do, one file each. A command reads its arguments, asks the libraries, and
+//! hands what it got to a view; how the process ends is told by what it returns.
+
+mod artifacts;
+mod check;
+mod compare;
+mod completions;
+mod doctor;
+mod init;
+mod kinds;
+mod logs;
+mod metrics;
+mod models;
+mod plan;
+mod predict;
+mod rerun;
+mod run;
+mod runs;
+mod schema;
+mod serve;
+mod show;
+
+use std::future::Future;
+
+use crate::args::{Cli, Command};
+use crate::error::{CommandResult, ExitCode, ResultExt};
+use crate::render::Ui;
+
+pub use models::no_such_model;
+
+/// Does what was typed.
+pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(args) => init::init(args, ui),
+        Command::Check(args) => check::check(args, ui),
+        Command::Plan(args) => block_on(plan::plan(args, global, ui)),
+        Command::Run(args) => block_on(run::run(args, global, ui)),
+        Command::Rerun(args) => block_on(rerun::rerun(args, global, ui)),
+        Command::Runs(args) => block_on(runs::runs(args, global, ui)),
+        Command::Show(args) => block_on(show::show(args, global, ui)),
+        Command::Logs(args) => block_on(logs::logs(args, global, ui)),
+        Command::Metrics(args) => block_on(metrics::metrics(args, global, ui)),
+        Command::Compare(args) => block_on(compare::compare(args, global, ui)),
+        Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
+        Command::Models(args) => block_on(models::models(args, global, ui)),
+        Command::Predict(args) => predict::predict(args, global, ui),
+        Command::Serve(args) => serve::serve(args, global, ui),
+        Command::Kinds(args) => kinds::kinds(args, ui),
+        Command::Schema(args) => schema::schema(args, ui),
+        Command::Completions(args) => completions::completions(args, ui),
+        Command::Doctor(args) => block_on(doctor::doctor(args, global, ui)),
+        // Both are answered in `main`, before anything is set up for people.
+        Command::Worker(_) | Command::Supervisor => Ok(ExitCode::Success),
+    }
+}
+
+/// Runs a command that waits. One thread is enough: whoever computes does so in processes or
+/// threads of its own.
+pub fn block_on<T>(command: impl Future<Output = CommandResult<T>>) -> CommandResult<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_internal("cannot start the runtime")?
+        .block_on(command)
+}

@@ -1,0 +1,74 @@
+//! `wick rerun`: picks a run up where it broke.
+
+use std::path::Path;
+
+use wick_pipeline::{Diagnostics, Given, Override};
+use wick_store::RunRecord;
+
+use super::run::{Execution, execute};
+use crate::args::{GlobalArgs, RerunArgs};
+use crate::error::{CommandError, CommandResult};
+use crate::history::find_run;
+use crate::pipeline::{self, PipelineFile};
+use crate::project::Project;
+use crate::registry::registry;
+use crate::render::Ui;
+use crate::session::Session;
+
+pub async fn rerun(args: &RerunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    let session = Session::here(global, ui).await?;
+    let id = find_run(&*session.store, &args.run).await?;
+    let run = session
+        .store
+        .run(&id)
+        .await?
+        .ok_or_else(|| CommandError::from(wick_store::StoreError::NoRun(id.clone())))?;
+    let mut file = PipelineFile::read(Path::new(&run.pipeline_path)).map_err(|error| {
+        error
+            .context(format!("the pipeline of run {id} is not where it was"))
+            .hint(format!("`wick show {id} --pipeline` prints it as it was run"))
+    })?;
+    file.shown = Project::shown(&file.path);
+    let mut overrides = earlier_overrides(&session, &run, &file, ui).await?;
+    overrides.extend(pipeline::overrides(&args.params, ui)?);
+    let slots = pipeline::slots(&session.project);
+    let plan = file.plan(&overrides, &registry(), pipeline::machine(&slots), ui)?;
+    let execution = Execution { plan, text: file.text(), rerun: Some(id) };
+    execute(execution, &args.execute, &args.output, &session, ui).await
+}
+
+/// The params that the run was given, as far as the file still declares them.
+async fn earlier_overrides(
+    session: &Session,
+    run: &RunRecord,
+    file: &PipelineFile,
+    ui: &Ui,
+) -> CommandResult<Vec<Override>> {
+    if run.overridden.is_empty() {
+        return Ok(Vec::new());
+    }
+    let given = Given { overrides: &[], environment: &|name| std::env::var(name).ok() };
+    // What is wrong with the file is told when it is checked.
+    let parsed = wick_pipeline::parse(&file.source, given, &mut Diagnostics::new());
+    let declared = |name: &str| {
+        parsed.as_ref().is_none_or(|parsed| parsed.params.iter().any(|param| param.name == name))
+    };
+    let params = session.store.params(&run.id).await?;
+    let mut overrides = Vec::new();
+    for param in params.into_iter().filter(|param| run.overridden.contains(&param.name)) {
+        if declared(&param.name) {
+            overrides.push(Override {
+                origin: format!("run {}", run.id),
+                name: param.name,
+                value: param.value,
+                typed: None,
+            });
+        } else {
+            ui.warn(format_args!(
+                "run {} was given `{}`, which the pipeline no longer declares",
+                run.id, param.name
+            ));
+        }
+    }
+    Ok(overrides)
+}

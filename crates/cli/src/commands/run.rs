@@ -1,0 +1,270 @@
+//! `wick run`: runs a pipeline, and what `wick rerun` shares with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wick_core::{AttemptState, RunId, RunState};
+use wick_engine::{CancelHandle, CancelMode, Engine, RunOptions};
+use wick_plan::Plan;
+use wick_stage::layout;
+use wick_store::RunQuery;
+
+use super::logs::folder_of;
+use crate::args::{ExecuteArgs, GlobalArgs, OutputArgs, RunArgs};
+use crate::environment::Environment;
+use crate::error::{CommandError, CommandResult, ExitCode};
+use crate::history::RunHistory;
+use crate::pipeline::{self, PipelineFile};
+use crate::progress::{Announcer, Console};
+use crate::project::Project;
+use crate::registry::registry;
+use crate::render::failure::{FailureReport, LOG_LINES, log_tail};
+use crate::render::{Paint, Style, Ui, run_view};
+use crate::session::Session;
+
+/// How many failed stages are reported at length.
+const MAX_REPORTS: usize = 5;
+
+pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    let file = PipelineFile::read(&args.file)?;
+    let project = Project::of_pipeline(&args.file, global, ui)?;
+    let overrides = pipeline::overrides(&args.params, ui)?;
+    let slots = pipeline::slots(&project);
+    let plan = file.plan(&overrides, &registry(), pipeline::machine(&slots), ui)?;
+    let session = Session::open(project, ui).await?;
+    let execution = Execution { plan, text: file.text(), rerun: None };
+    execute(execution, &args.execute, &args.output, &session, ui).await
+}
+
+/// A run about to be driven.
+pub struct Execution {
+    /// What is to be done.
+    pub plan: Plan,
+    /// The pipeline file as it was read.
+    pub text: String,
+    /// The run to go on with; if that cannot be, the one that a new one repeats.
+    pub rerun: Option<RunId>,
+}
+
+/// Drives a run to its end and shows what came of it.
+pub async fn execute(
+    execution: Execution,
+    args: &ExecuteArgs,
+    output: &OutputArgs,
+    session: &Session,
+    ui: &Ui,
+) -> CommandResult {
+    let Execution { plan, text, rerun } = execution;
+    // git may take a while on a large repository, and is not needed to plan.
+    let base = plan.base.clone();
+    let environment = tokio::task::spawn_blocking(move || Environment::collect(&base));
+    let mut slots = pipeline::slots(&session.project);
+    if let Some(jobs) = args.jobs {
+        slots.cpus = jobs.get();
+    }
+    let mut options = RunOptions::new(text);
+    options.slots = slots;
+    options.use_cache = !args.no_cache;
+    options.keep_going = args.keep_going;
+    options.rerun = rerun.clone();
+    options.environment = serde_json::to_value(environment.await.map_err(CommandError::internal)?)
+        .map_err(CommandError::internal)?;
+    let mut console = Console::new(ui, rerun);
+    let signals = tokio::spawn(listen(options.cancel.clone(), console.announcer()));
+    let engine = Engine::new(
+        session.store.clone(),
+        Arc::new(session.artifacts()?),
+        session.project.state_folder(),
+    )?;
+    let outcome = engine.execute(&plan, options, &mut console).await;
+    signals.abort();
+    console.finish();
+    let outcome = outcome?;
+    let history = RunHistory::load(&*session.store, &outcome.run).await?;
+    if output.is_json() {
+        ui.json(&run_view::to_json(&history))?;
+    } else {
+        conclude(session, &history, ui).await?;
+    }
+    Ok(match outcome.state {
+        RunState::Succeeded => ExitCode::Success,
+        RunState::Failed => ExitCode::RunFailed,
+        RunState::Cancelled => ExitCode::Cancelled,
+        RunState::Running | RunState::Interrupted => ExitCode::Internal,
+    })
+}
+
+/// Cancels the run when someone asks for it: Ctrl-C once drains, twice stops; SIGTERM stops.
+async fn listen(cancel: CancelHandle, announcer: Announcer) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers a signal ends this process; its children end with it, and the run
+        // is `interrupted`.
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => match cancel.request() {
+                CancelMode::Drain => announcer.say(
+                    "cancelled: waiting for the running stages to end; Ctrl-C again stops them",
+                ),
+                CancelMode::Kill => announcer.say("stopping the running stages"),
+            },
+            _ = terminate.recv() => {
+                announcer.say("asked to end: stopping the running stages");
+                cancel.kill();
+            }
+        }
+    }
+}
+
+/// The table of what happened, the failures, where it is recorded, and what to type next.
+async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandResult<()> {
+    let project = &session.project;
+    ui.print(format_args!("\n{}\n", run_view::stages_table(ui, history, false)));
+    for report in failure_reports(project, history, ui.out) {
+        ui.print(format_args!("{report}\n"));
+    }
+    ui.print(run_view::headline(ui, history));
+    ui.print(format_args!(
+        "  {} {}, {}",
+        ui.out.paint(Paint::Faint, "recorded in"),
+        shown_location(&session.store.location()),
+        Project::shown(&project.artifacts_folder())
+    ));
+    for (command, what) in next_commands(session, history).await? {
+        ui.print(format_args!(
+            "  {}  {}",
+            ui.out.paint(Paint::Command, format_args!("{command:38}")),
+            ui.out.paint(Paint::Faint, what)
+        ));
+    }
+    Ok(())
+}
+
+fn shown_location(location: &str) -> String {
+    if location.contains("://") {
+        location.to_owned()
+    } else {
+        Project::shown(&PathBuf::from(location))
+    }
+}
+
+/// What may be typed next, and what that does.
+async fn next_commands(
+    session: &Session,
+    history: &RunHistory,
+) -> CommandResult<Vec<(String, &'static str)>> {
+    let run = &history.run;
+    let last = session.store.find_runs("@last").await?;
+    let name = run_view::run_reference(&run.id, last.first() == Some(&run.id));
+    let flag = session.project.flag();
+    let mut next = Vec::new();
+    match run.state {
+        RunState::Succeeded => {
+            next.push((format!("wick show {name}{flag}"), "all that is recorded of it"));
+            let curve = history
+                .metrics
+                .iter()
+                .filter(|metric| metric.points > 1)
+                .min_by_key(|metric| run_view::telling_rank(&metric.key));
+            if let Some(curve) = curve {
+                let key = format!("{}.{}", curve.stage, curve.key);
+                next.push((format!("wick metrics {name} {key}{flag}"), "its curve"));
+            }
+            if let Some(model) = registered_model(session, history).await? {
+                next.push((format!("wick serve {model}{flag}"), "answers over HTTP"));
+            }
+            if let Some(earlier) = earlier_run(session, history).await? {
+                let command = format!("wick compare {earlier} {name}{flag}");
+                next.push((command, "what differs from the run before"));
+            }
+        }
+        RunState::Failed | RunState::Cancelled | RunState::Interrupted | RunState::Running => {
+            let rerun = if name == "@last" {
+                format!("wick rerun{flag}")
+            } else {
+                format!("wick rerun {name}{flag}")
+            };
+            let what = if run.state == RunState::Failed {
+                "when it is mended: what succeeded is kept"
+            } else {
+                "goes on with it: what succeeded is kept"
+            };
+            next.push((rerun, what));
+        }
+    }
+    Ok(next)
+}
+
+/// A registered model among what the run made.
+async fn registered_model(
+    session: &Session,
+    history: &RunHistory,
+) -> CommandResult<Option<String>> {
+    let registers = |kind: &str| matches!(kind, "register" | "deploy");
+    if !history.stages.iter().any(|stage| registers(stage.kind.as_str())) {
+        return Ok(None);
+    }
+    let made = |digest| history.artifacts.iter().any(|artifact| artifact.digest == digest);
+    let models = session.store.models().await?;
+    Ok(models
+        .into_iter()
+        .find(|model| model.versions.iter().any(|version| made(version.digest)))
+        .map(|model| model.name.to_string()))
+}
+
+/// The run of the same experiment before this one.
+async fn earlier_run(session: &Session, history: &RunHistory) -> CommandResult<Option<RunId>> {
+    let query = RunQuery {
+        experiment: Some(history.run.experiment.clone()),
+        state: Some(RunState::Succeeded),
+        limit: 2,
+        offset: 0,
+    };
+    let runs = session.store.runs(&query).await?;
+    Ok(runs
+        .into_iter()
+        .find(|run| run.id != history.run.id && run.started < history.run.started)
+        .map(|run| run.id))
+}
+
+/// A report of each failed stage, the first few at length.
+pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) -> Vec<String> {
+    let failed: Vec<_> = history
+        .stages
+        .iter()
+        .filter(|stage| matches!(stage.state, AttemptState::Failed | AttemptState::Lost))
+        .collect();
+    let mut reports: Vec<String> = failed
+        .iter()
+        .take(MAX_REPORTS)
+        .map(|stage| {
+            let name = stage.stage.as_str();
+            let attempt =
+                history.last_attempt(name).map_or(stage.attempts.max(1), |last| last.attempt);
+            let folder = folder_of(project, &history.run.id, name, attempt);
+            let (log, log_is_cut) = log_tail(&folder.join(layout::LOG), LOG_LINES);
+            FailureReport {
+                stage,
+                attempt,
+                folder: Project::shown(&folder),
+                log: &log,
+                log_is_cut,
+                logs_command: format!("wick logs {} {name}{}", history.run.id, project.flag()),
+            }
+            .render(style)
+        })
+        .collect();
+    if failed.len() > MAX_REPORTS {
+        reports.push(format!(
+            "… and {} more failed: `wick show {}{}` lists them",
+            crate::render::human::plural(failed.len() - MAX_REPORTS, "stage"),
+            history.run.id,
+            project.flag()
+        ));
+    }
+    reports
+}

@@ -1,0 +1,178 @@
+//! `wick show`: everything recorded of a run.
+
+use serde_json::Value;
+use wick_core::AttemptState;
+
+use crate::args::{GlobalArgs, ShowArgs};
+use crate::commands::run::failure_reports;
+use crate::error::{CommandResult, ExitCode};
+use crate::history::{RunHistory, find_run};
+use crate::render::style::attempt_paint;
+use crate::render::{Cell, Paint, Table, Ui, human, run_view};
+use crate::session::Session;
+
+pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    let session = Session::here(global, ui).await?;
+    let run = find_run(&*session.store, &args.run).await?;
+    let history = RunHistory::load(&*session.store, &run).await?;
+    if args.pipeline {
+        ui.write(history.run.pipeline_text.as_bytes());
+        return Ok(ExitCode::Success);
+    }
+    if args.output.is_json() {
+        ui.json(&run_view::to_json(&history))?;
+        return Ok(ExitCode::Success);
+    }
+    ui.print(overview(ui, &history));
+    section(ui, "Params", params(ui, &history));
+    section(ui, "Stages", Some(indented(&run_view::stages_table(ui, &history, true))));
+    section(ui, "Attempts", attempts(ui, &history));
+    section(ui, "Metrics", metrics(ui, &history));
+    section(ui, "Artifacts", artifacts(ui, &history));
+    section(ui, "Environment", environment(ui, &history.run.environment));
+    for report in failure_reports(&session.project, &history, ui.out) {
+        ui.print(format_args!("\n{report}"));
+    }
+    Ok(ExitCode::Success)
+}
+
+fn section(ui: &Ui, title: &str, body: Option<String>) {
+    if let Some(body) = body {
+        ui.print(format_args!("\n{}\n{body}", ui.out.paint(Paint::Strong, title)));
+    }
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
+
+fn overview(ui: &Ui, history: &RunHistory) -> String {
+    let run = &history.run;
+    let mut lines = vec![run_view::headline(ui, history)];
+    let mut fact = |name: &str, value: String| {
+        lines.push(format!("  {}  {value}", ui.out.paint(Paint::Faint, format_args!("{name:10}"))));
+    };
+    fact("pipeline", format!("{} ({})", run.pipeline, run.pipeline_path));
+    fact("experiment", run.experiment.to_string());
+    fact("started", format!("{} UTC", run.started));
+    if let Some(finished) = run.finished {
+        fact("finished", format!("{finished} UTC"));
+    }
+    if let Some(parent) = &run.parent {
+        fact("parent", parent.to_string());
+    }
+    lines.join("\n")
+}
+
+fn params(ui: &Ui, history: &RunHistory) -> Option<String> {
+    let mut table = Table::new(ui, &[]);
+    for param in &history.params {
+        let overridden = history.run.overridden.contains(&param.name);
+        table.row([
+            Cell::new(&param.name),
+            Cell::new(human::value(&param.value)),
+            Cell::painted(Paint::Faint, if overridden { "given" } else { "" }),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.render_indented(2))
+}
+
+/// Attempts are worth a table of their own only where some stage had several or failed.
+fn attempts(ui: &Ui, history: &RunHistory) -> Option<String> {
+    let routine = history
+        .attempts
+        .iter()
+        .all(|attempt| attempt.attempt == 1 && attempt.state == AttemptState::Succeeded);
+    if routine && ui.verbosity < 1 {
+        return None;
+    }
+    let mut table =
+        Table::new(ui, &["stage", "attempt", "state", "started", "wall", "cpu", "memory", "exit"]);
+    for attempt in &history.attempts {
+        let usage = attempt.usage.unwrap_or_default();
+        let time = |micros: u64| match micros {
+            0 => String::new(),
+            micros => human::micros(i64::try_from(micros).unwrap_or(i64::MAX)),
+        };
+        let memory = match usage.max_rss_bytes {
+            0 => String::new(),
+            bytes => human::bytes(bytes),
+        };
+        let exit = attempt.failure.as_ref().and_then(|failure| failure.exit).map(human::exit);
+        table.row([
+            Cell::new(&attempt.stage),
+            Cell::number(attempt.attempt),
+            Cell::painted(attempt_paint(attempt.state), attempt.state),
+            Cell::new(attempt.started),
+            Cell::number(time(usage.wall_micros)),
+            Cell::number(time(usage.cpu_micros)),
+            Cell::number(memory),
+            Cell::new(exit.unwrap_or_default()),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.render_indented(2))
+}
+
+fn metrics(ui: &Ui, history: &RunHistory) -> Option<String> {
+    let mut table = Table::new(ui, &["metric", "last", "min", "max", "points"]);
+    for metric in &history.metrics {
+        let bound = |value: f64| {
+            if metric.points > 1 { human::number(value) } else { String::new() }
+        };
+        table.row([
+            Cell::new(format_args!("{}.{}", metric.stage, metric.key)),
+            Cell::number(human::number(metric.value)),
+            Cell::number(bound(metric.min)),
+            Cell::number(bound(metric.max)),
+            Cell::number(human::count(metric.points)),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.render_indented(2))
+}
+
+fn artifacts(ui: &Ui, history: &RunHistory) -> Option<String> {
+    let mut table = Table::new(ui, &["artifact", "type", "size", "digest", "facts"]);
+    for artifact in &history.artifacts {
+        table.row([
+            Cell::new(format_args!("{}.{}", artifact.stage, artifact.port)),
+            Cell::new(artifact.port_type),
+            Cell::number(human::bytes(artifact.bytes)),
+            Cell::painted(Paint::Faint, artifact.digest.short()),
+            Cell::new(run_view::artifact_fact(artifact)),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.render_indented(2))
+}
+
+fn environment(ui: &Ui, environment: &Value) -> Option<String> {
+    let text = |key: &str| environment.get(key).filter(|value| !value.is_null()).map(human::value);
+    let mut table = Table::new(ui, &[]);
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            table.row([Cell::painted(Paint::Faint, name), Cell::new(value)]);
+        }
+    };
+    fact("wick", text("wick"));
+    fact("git", environment.get("git").and_then(git));
+    fact("machine", text("host"));
+    fact("user", text("user"));
+    fact("system", text("os").map(|os| format!("{os} {}", text("arch").unwrap_or_default())));
+    fact("processor", text("cpu"));
+    fact("processors", text("cpus"));
+    let memory = environment.get("memory_bytes").and_then(Value::as_u64);
+    fact("memory", memory.map(human::bytes));
+    (!table.is_empty()).then(|| table.render_indented(2))
+}
+
+fn git(git: &Value) -> Option<String> {
+    let commit = git.get("commit")?.as_str()?;
+    let short = commit.get(..12).unwrap_or(commit);
+    let branch = git.get("branch").and_then(Value::as_str);
+    let dirty = git.get("dirty").and_then(Value::as_bool).unwrap_or_default();
+    Some(format!(
+        "{short}{}{}",
+        branch.map(|branch| format!(" on {branch}")).unwrap_or_default(),
+        if dirty { ", with uncommitted changes" } else { "" }
+    ))
+}

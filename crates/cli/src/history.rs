@@ -1,0 +1,102 @@
+//! Asks the store for runs by the names that people type, and for all that is known of one.
+
+use wick_core::{AttemptState, RunId};
+use wick_store::{
+    ArtifactRecord, AttemptRecord, MetricSummary, ParamRecord, RunRecord, StageRecord, Store,
+};
+
+use crate::error::{CommandError, CommandResult};
+use crate::render::human;
+
+/// How many candidates an ambiguous prefix lists.
+const MAX_CANDIDATES: usize = 8;
+
+/// The one run that `text` names: an id, a unique prefix of one, or `@last`.
+pub async fn find_run(store: &dyn Store, text: &str) -> CommandResult<RunId> {
+    let found = store.find_runs(text).await?;
+    match found.as_slice() {
+        [run] => Ok(run.clone()),
+        [] if text == "@last" => Err(CommandError::invalid("there is no run yet")
+            .hint(format!("this is the store at {}", store.location()))
+            .hint("`wick run FILE` makes the first one")),
+        [] => Err(CommandError::invalid(format!("no run is called `{text}`"))
+            .hint("`wick runs` lists the runs there are; @last is the newest")),
+        several => {
+            let mut error = CommandError::invalid(format!(
+                "`{text}` could be any of {}",
+                human::plural(several.len(), "run")
+            ));
+            let now = human::now();
+            for run in several.iter().take(MAX_CANDIDATES) {
+                if let Some(record) = store.run(run).await? {
+                    error = error.hint(format!(
+                        "{run}  {}, {}, {}",
+                        record.pipeline,
+                        record.state,
+                        human::ago(record.started, now)
+                    ));
+                }
+            }
+            if several.len() > MAX_CANDIDATES {
+                error = error.hint(format!("… and {} more", several.len() - MAX_CANDIDATES));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// All that the views of a run show.
+pub struct RunHistory {
+    /// The run.
+    pub run: RunRecord,
+    /// Its params, by name.
+    pub params: Vec<ParamRecord>,
+    /// Its stages, in the plan's order.
+    pub stages: Vec<StageRecord>,
+    /// Its attempts, by stage.
+    pub attempts: Vec<AttemptRecord>,
+    /// The latest value of every metric.
+    pub metrics: Vec<MetricSummary>,
+    /// What its stages made.
+    pub artifacts: Vec<ArtifactRecord>,
+}
+
+impl RunHistory {
+    /// Reads all of it.
+    pub async fn load(store: &dyn Store, id: &RunId) -> CommandResult<Self> {
+        let run = store
+            .run(id)
+            .await?
+            .ok_or_else(|| CommandError::from(wick_store::StoreError::NoRun(id.clone())))?;
+        Ok(Self {
+            run,
+            params: store.params(id).await?,
+            stages: store.stages(id).await?,
+            attempts: store.attempts(id).await?,
+            metrics: store.latest_metrics(id).await?,
+            artifacts: store.artifacts(id).await?,
+        })
+    }
+
+    /// The last attempt of a stage in this run.
+    pub fn last_attempt(&self, stage: &str) -> Option<&AttemptRecord> {
+        self.attempts.iter().filter(|attempt| attempt.stage == stage).next_back()
+    }
+
+    /// The stages in this state.
+    pub fn stages_in(&self, state: AttemptState) -> impl Iterator<Item = &StageRecord> {
+        self.stages.iter().filter(move |stage| stage.state == state)
+    }
+
+    /// How many stages stand where: `3 succeeded, 4 cached`.
+    pub fn counts(&self) -> String {
+        let counts: Vec<String> = AttemptState::ALL
+            .into_iter()
+            .filter_map(|state| {
+                let number = self.stages_in(state).count();
+                (number > 0).then(|| format!("{} {state}", human::count(number as u64)))
+            })
+            .collect();
+        counts.join(", ")
+    }
+}

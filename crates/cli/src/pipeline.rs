@@ -1,0 +1,125 @@
+//! Pipeline files as commands use them: read, checked, their mistakes shown.
+
+use std::path::{Path, PathBuf};
+
+use wick_engine::Slots;
+use wick_pipeline::{Diagnostic, Override, Severity};
+use wick_plan::{Machine, Plan, Request};
+use wick_stage::Registry;
+
+use crate::args::ParamArgs;
+use crate::error::{CommandError, CommandResult, ResultExt};
+use crate::project::{self, Project};
+use crate::render::Ui;
+
+/// A pipeline file that was read.
+pub struct PipelineFile {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// As it is shown.
+    pub shown: String,
+    /// Its bytes.
+    pub source: Vec<u8>,
+}
+
+impl PipelineFile {
+    /// Reads the file.
+    pub fn read(path: &Path) -> CommandResult<Self> {
+        let shown = path.display().to_string();
+        if path.is_dir() {
+            return Err(CommandError::invalid(format!("{shown} is a folder, not a pipeline file"))
+                .hint(format!("name a file in it: {}", path.join("pipeline.yaml").display())));
+        }
+        let source = std::fs::read(path).or_invalid(format!("cannot read {shown}"))?;
+        Ok(Self { path: project::absolute(path)?, shown, source })
+    }
+
+    /// The text as it is recorded with a run.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.source).into_owned()
+    }
+
+    /// Checks it: a plan if nothing is wrong, and whatever is to be said.
+    pub fn check(
+        &self,
+        overrides: &[Override],
+        registry: &Registry,
+        machine: Machine,
+    ) -> (Option<Plan>, Vec<Diagnostic>) {
+        wick_plan::check(&Request {
+            source: &self.source,
+            file: &self.path,
+            overrides,
+            registry,
+            environment: &|name| std::env::var(name).ok(),
+            machine,
+        })
+    }
+
+    /// The plan; everything wrong is shown first.
+    pub fn plan(
+        &self,
+        overrides: &[Override],
+        registry: &Registry,
+        machine: Machine,
+        ui: &Ui,
+    ) -> CommandResult<Plan> {
+        let (plan, diagnostics) = self.check(overrides, registry, machine);
+        let broken = diagnostics.iter().any(|found| found.severity == Severity::Error);
+        if broken || (!diagnostics.is_empty() && ui.verbosity >= 0) {
+            ui.say(self.rendered(&diagnostics, ui, false));
+        }
+        plan.ok_or_else(|| {
+            CommandError::invalid(format!(
+                "{} has {}; nothing was run",
+                self.shown,
+                wick_pipeline::summary(&diagnostics)
+            ))
+        })
+    }
+
+    /// Diagnostics as they are shown on the standard output or the standard error.
+    pub fn rendered(&self, diagnostics: &[Diagnostic], ui: &Ui, on_output: bool) -> String {
+        let style = ui.diagnostics_style(on_output);
+        wick_pipeline::render(diagnostics, &self.shown, &self.source, style).trim_end().to_owned()
+            + "\n"
+    }
+}
+
+/// The params given on the command line: those of files first, then those of `-p`, which count.
+pub fn overrides(args: &ParamArgs, ui: &Ui) -> CommandResult<Vec<Override>> {
+    let mut overrides = Vec::new();
+    for path in &args.param_files {
+        let shown = path.display().to_string();
+        let source = std::fs::read(path).or_invalid(format!("cannot read {shown}"))?;
+        match Override::read_file(&shown, &source) {
+            Ok(read) => overrides.extend(read),
+            Err(diagnostics) => {
+                let style = ui.diagnostics_style(false);
+                ui.say(wick_pipeline::render(&diagnostics, &shown, &source, style));
+                return Err(CommandError::invalid(format!(
+                    "{shown} has {}",
+                    wick_pipeline::summary(&diagnostics)
+                )));
+            }
+        }
+    }
+    overrides.extend(args.params.iter().cloned());
+    Ok(overrides)
+}
+
+/// What runs of the project may occupy: what `wick.yaml` says, else what the machine has.
+pub fn slots(project: &Project) -> Slots {
+    let machine = Slots::of_machine();
+    let config = &project.config.slots;
+    Slots {
+        cpus: config.cpus.unwrap_or(machine.cpus),
+        memory: config.memory.unwrap_or(machine.memory),
+        gpus: config.gpus.unwrap_or(machine.gpus),
+    }
+}
+
+/// What stages have to fit in.
+pub fn machine(slots: &Slots) -> Machine {
+    Machine { cpus: slots.cpus, memory: Some(slots.memory), gpus: slots.gpus }
+}

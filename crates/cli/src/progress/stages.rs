@@ -1,0 +1,136 @@
+//! What both reporters know of the running stages.
+
+use std::collections::HashMap;
+
+use wick_core::{MetricPoint, Progress, StageName, Timestamp};
+
+use crate::render::human;
+
+/// Metrics worth a place in a line of progress, most telling first.
+const SHOWN_METRICS: [&str; 6] =
+    ["validation.loss", "validation.accuracy", "loss", "train.loss", "accuracy", "train.accuracy"];
+
+/// How many metrics a line of progress shows.
+const MAX_SHOWN: usize = 2;
+
+/// A stage whose attempt runs.
+pub struct RunningStage {
+    /// When it started.
+    pub started: Timestamp,
+    /// When it first told how far it is, and how far that was: the rate counts from there.
+    first_progress: Option<(Timestamp, f64)>,
+    /// The latest values of the metrics in [`SHOWN_METRICS`].
+    metrics: HashMap<&'static str, f64>,
+}
+
+impl RunningStage {
+    /// An attempt that starts now.
+    pub fn new(started: Timestamp) -> Self {
+        Self { started, first_progress: None, metrics: HashMap::new() }
+    }
+
+    /// Remembers what is shown of these points.
+    pub fn note_metrics(&mut self, points: &[MetricPoint]) {
+        for point in points {
+            if let Some(key) = SHOWN_METRICS.into_iter().find(|key| **key == *point.key) {
+                self.metrics.insert(key, point.value);
+            }
+        }
+    }
+
+    /// Notes how far it is; returns how many microseconds are left, if that can be told.
+    pub fn note_progress(&mut self, progress: &Progress, now: Timestamp) -> Option<i64> {
+        let (since, from) = *self.first_progress.get_or_insert((now, progress.done));
+        let total = progress.total?;
+        let (elapsed, done) = (now.micros_since(since) as f64, progress.done - from);
+        // From less than a second, or no advance, nothing can be told.
+        if elapsed < 1e6 || done <= 0.0 || progress.done >= total {
+            return None;
+        }
+        Some((elapsed / done * (total - progress.done)) as i64)
+    }
+
+    /// `epoch 3/10  loss 0.042, 24,100 images/s  validation.loss 0.051`.
+    pub fn describe(&self, progress: &Progress) -> String {
+        let mut words = vec![how_far(progress)];
+        let note = progress.note.as_deref().unwrap_or_default();
+        if !note.is_empty() {
+            words.push(note.to_owned());
+        }
+        let metrics = SHOWN_METRICS
+            .iter()
+            .filter(|key| !says(note, key))
+            .filter_map(|key| {
+                let value = self.metrics.get(*key)?;
+                Some(format!("{key} {}", human::number(*value)))
+            })
+            .take(MAX_SHOWN);
+        words.extend(metrics);
+        words.join("  ")
+    }
+}
+
+/// Whether a note tells of a metric already.
+fn says(note: &str, key: &str) -> bool {
+    note.split([' ', ',']).any(|word| word == key)
+}
+
+/// `epoch 3/10`, `rows 1,200`.
+pub fn how_far(progress: &Progress) -> String {
+    let number = |value: f64| human::count(value.max(0.0).floor() as u64);
+    match progress.total {
+        Some(total) => format!("{} {}/{}", progress.unit, number(progress.done), number(total)),
+        None => format!("{} {}", progress.unit, number(progress.done)),
+    }
+}
+
+/// The running stages, by name.
+#[derive(Default)]
+pub struct RunningStages(HashMap<StageName, RunningStage>);
+
+impl RunningStages {
+    /// A stage's attempt starts.
+    pub fn start(&mut self, stage: &StageName, now: Timestamp) {
+        self.0.insert(stage.clone(), RunningStage::new(now));
+    }
+
+    /// The stage, if it runs.
+    pub fn get(&mut self, stage: &StageName) -> Option<&mut RunningStage> {
+        self.0.get_mut(stage)
+    }
+
+    /// A stage's attempt ended.
+    pub fn end(&mut self, stage: &StageName) {
+        self.0.remove(stage);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(done: f64, note: &str) -> Progress {
+        Progress { unit: "epoch".into(), done, total: Some(10.0), note: Some(note.into()) }
+    }
+
+    #[test]
+    fn time_left_follows_the_rate() {
+        let mut stage = RunningStage::new(Timestamp(0));
+        assert_eq!(stage.note_progress(&progress(0.0, ""), Timestamp(0)), None);
+        let left = stage.note_progress(&progress(2.5, ""), Timestamp(5_000_000));
+        assert_eq!(left, Some(15_000_000));
+        assert_eq!(stage.note_progress(&progress(10.0, ""), Timestamp(20_000_000)), None);
+    }
+
+    #[test]
+    fn a_metric_is_said_once() {
+        let mut stage = RunningStage::new(Timestamp(0));
+        let point =
+            |key: &str, value| MetricPoint { key: key.into(), step: 1, time: Timestamp(0), value };
+        stage.note_metrics(&[point("loss", 0.042), point("validation.loss", 0.051)]);
+        assert_eq!(
+            stage.describe(&progress(3.4, "loss 0.042, 24,100 images/s")),
+            "epoch 3/10  loss 0.042, 24,100 images/s  validation.loss 0.05100"
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! `wick.yaml`: strict, every mistake shown at its place like those of a pipeline.
+
+use std::path::{Path, PathBuf};
+
+use wick_pipeline::node::{Data, Node};
+use wick_pipeline::{Diagnostic, Diagnostics, units};
+
+use crate::error::{CommandError, CommandResult, ResultExt};
+use crate::render::Ui;
+
+/// What a `wick.yaml` may say; all of it is optional.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// `store`: a path relative to the project, or a URL.
+    pub store: Option<String>,
+    /// `artifacts`: the folder of the artifact store, relative to the project.
+    pub artifacts: Option<PathBuf>,
+    /// `slots`: how much of the machine runs may use.
+    pub slots: SlotsConfig,
+}
+
+/// How much of the machine runs may use; what is not said is found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotsConfig {
+    /// `cpus`.
+    pub cpus: Option<u32>,
+    /// `memory`, in bytes.
+    pub memory: Option<u64>,
+    /// `gpus`.
+    pub gpus: Option<u32>,
+}
+
+const KEYS: [&str; 3] = ["store", "artifacts", "slots"];
+const SLOT_KEYS: [&str; 3] = ["cpus", "memory", "gpus"];
+
+impl Config {
+    /// Reads the file; one that does not exist says nothing. Its mistakes are shown.
+    pub fn read(file: &Path, ui: &Ui) -> CommandResult<Self> {
+        let source = match std::fs::read(file) {
+            Ok(source) => source,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(error).or_invalid(format!("cannot read {}", file.display()));
+            }
+        };
+        let (config, diagnostics) = Self::parse(&source);
+        if diagnostics.is_empty() {
+            return Ok(config);
+        }
+        let name = super::Project::shown(file);
+        ui.say(wick_pipeline::render(&diagnostics, &name, &source, ui.diagnostics_style(false)));
+        Err(CommandError::invalid(format!("{name} has {}", wick_pipeline::summary(&diagnostics))))
+    }
+
+    fn parse(source: &[u8]) -> (Self, Vec<Diagnostic>) {
+        let mut diagnostics = Diagnostics::new();
+        let mut config = Self::default();
+        if let Some(root) = wick_pipeline::yaml::read(source, &mut diagnostics) {
+            config.take(&root, &mut diagnostics);
+        }
+        (config, diagnostics.into_sorted())
+    }
+
+    fn take(&mut self, root: &Node, diagnostics: &mut Diagnostics) {
+        let entries = match &root.data {
+            Data::Map(entries) => entries,
+            // An empty file, or one of comments only, says nothing.
+            Data::Null => return,
+            _ => {
+                diagnostics.push(expected("a mapping of settings", root));
+                return;
+            }
+        };
+        for entry in entries {
+            match entry.key.as_str() {
+                "store" => self.store = text(&entry.value, diagnostics),
+                "artifacts" => {
+                    self.artifacts = text(&entry.value, diagnostics).map(PathBuf::from);
+                }
+                "slots" => self.slots.take(&entry.value, diagnostics),
+                _ => unknown_key(entry, &KEYS, diagnostics),
+            }
+        }
+    }
+}
+
+impl SlotsConfig {
+    fn take(&mut self, node: &Node, diagnostics: &mut Diagnostics) {
+        let Some(entries) = node.as_map() else {
+            diagnostics.push(expected("a mapping such as `{cpus: 4, memory: 8GB}`", node));
+            return;
+        };
+        for entry in entries {
+            let value = &entry.value;
+            match entry.key.as_str() {
+                "cpus" => self.cpus = whole(value, 1, diagnostics),
+                "gpus" => self.gpus = whole(value, 0, diagnostics),
+                "memory" => {
+                    self.memory =
+                        text(value, diagnostics).and_then(|text| {
+                            match units::parse_memory(&text) {
+                                Ok(bytes) => Some(bytes),
+                                Err(reason) => {
+                                    diagnostics.push(
+                                        Diagnostic::error(
+                                            "wrong-value",
+                                            value.span,
+                                            format!(
+                                                "`{text}` is not an amount of memory: {reason}"
+                                            ),
+                                        )
+                                        .help("write a number and a unit: `512MB`, `8GB`, `16GiB`"),
+                                    );
+                                    None
+                                }
+                            }
+                        });
+                }
+                _ => unknown_key(entry, &SLOT_KEYS, diagnostics),
+            }
+        }
+    }
+}
+
+fn unknown_key(entry: &wick_pipeline::Entry, known: &[&str], diagnostics: &mut Diagnostics) {
+    let help = diagnostics.suggest(&entry.key, known.iter().copied());
+    diagnostics.push(
+        Diagnostic::error("unknown-key", entry.key_span, format!("unknown key `{}`", entry.key))
+            .maybe_help(help),
+    );
+}
+
+fn expected(what: &str, found: &Node) -> Diagnostic {
+    Diagnostic::error(
+        "wrong-type",
+        found.span,
+        format!("expected {what}, found {}", found.describe()),
+    )
+}
+
+fn text(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
+    match node.as_text() {
+        Some(text) if !text.is_empty() => Some(text.to_owned()),
+        _ => {
+            diagnostics.push(expected("a text", node));
+            None
+        }
+    }
+}
+
+fn whole(node: &Node, least: u32, diagnostics: &mut Diagnostics) -> Option<u32> {
+    let number = match &node.data {
+        Data::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+        _ => None,
+    };
+    match number.filter(|number| *number >= least) {
+        Some(number) => Some(number),
+        None => {
+            diagnostics.push(expected(&format!("a whole number from {least} on"), node));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_says_where_things_are() {
+        let source =
+            b"store: postgres://localhost/wick\nartifacts: out\nslots: {cpus: 4, memory: 8GB}\n";
+        let (config, diagnostics) = Config::parse(source);
+        assert_eq!(diagnostics, []);
+        assert_eq!(config.store.as_deref(), Some("postgres://localhost/wick"));
+        assert_eq!(config.artifacts, Some(PathBuf::from("out")));
+        assert_eq!(
+            config.slots,
+            SlotsConfig { cpus: Some(4), memory: Some(8_000_000_000), gpus: None }
+        );
+        for empty in ["", "# nothing\n", "{}\n"] {
+            assert_eq!(Config::parse(empty.as_bytes()), (Config::default(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let source = b"stor: x\nslots: {cpus: 0, memory: 8 cows, disks: 1}\nartifacts: 3\n";
+        let (_, diagnostics) = Config::parse(source);
+        let messages: Vec<&str> =
+            diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "unknown key `stor`",
+                "expected a whole number from 1 on, found `0`",
+                "`8 cows` is not an amount of memory: `cows` is not a unit of memory",
+                "unknown key `disks`",
+                "expected a text, found `3`",
+            ]
+        );
+        assert_eq!(diagnostics[0].help.as_deref(), Some("did you mean `store`?"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Which folder is the project, and where its things are.
+//!
+//! A project is a folder with a `wick.yaml` or a `.wick/`. A pipeline file belongs to the
+//! nearest one at or above its own folder; where there is none, its own folder becomes one. A
+//! command without a pipeline file looks upward from where it is typed.
+
+mod config;
+
+use std::path::{Path, PathBuf};
+
+pub use config::Config;
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, CommandResult, ResultExt};
+use crate::render::Ui;
+
+/// The file that makes a folder a project and configures it.
+pub const CONFIG_FILE: &str = "wick.yaml";
+
+/// The folder in a project that holds what wick writes.
+pub const STATE_FOLDER: &str = ".wick";
+
+/// A project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The folder.
+    pub root: PathBuf,
+    /// What its `wick.yaml` says.
+    pub config: Config,
+    /// The store named on the command line or by WICK_STORE.
+    store_override: Option<String>,
+}
+
+impl Project {
+    /// The project of the pipeline file `file`.
+    pub fn of_pipeline(file: &Path, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        let root = match &global.project {
+            Some(folder) => given(folder)?,
+            None => {
+                let file = absolute(file)?;
+                let folder = file.parent().unwrap_or(Path::new("/"));
+                match search_upward(folder) {
+                    Some(root) => root.to_owned(),
+                    None => folder.to_owned(),
+                }
+            }
+        };
+        Self::load(root, global, ui)
+    }
+
+    /// The project in which a command without a pipeline file was typed.
+    pub fn here(global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        let root = match &global.project {
+            Some(folder) => given(folder)?,
+            None => {
+                let folder = absolute(Path::new("."))?;
+                find_here(&folder).ok_or_else(|| {
+                    CommandError::invalid(format!("there is no project at {}", folder.display()))
+                        .hint("a project is a folder with a wick.yaml or a .wick/; this folder and those above it have neither")
+                        .hint("`wick run FILE` makes one beside the pipeline file, `wick init` a new one")
+                })?
+            }
+        };
+        Self::load(root, global, ui)
+    }
+
+    /// The project in which a command was typed, or the folder itself where there is none:
+    /// for commands that only look around.
+    pub fn here_or_new(global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        let folder = match &global.project {
+            Some(folder) => given(folder)?,
+            None => absolute(Path::new("."))?,
+        };
+        Self::load(find_here(&folder).unwrap_or(folder), global, ui)
+    }
+
+    fn load(root: PathBuf, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        let config = Config::read(&root.join(CONFIG_FILE), ui)?;
+        Ok(Self { root, config, store_override: global.store.clone() })
+    }
+
+    /// The folder that holds what wick writes.
+    pub fn state_folder(&self) -> PathBuf {
+        self.root.join(STATE_FOLDER)
+    }
+
+    /// The folder of the attempts' folders: `runs/RUN/STAGE/ATTEMPT`.
+    pub fn runs_folder(&self) -> PathBuf {
+        self.state_folder().join("runs")
+    }
+
+    /// The folder of the artifact store.
+    pub fn artifacts_folder(&self) -> PathBuf {
+        match &self.config.artifacts {
+            Some(folder) => self.root.join(folder),
+            None => self.state_folder().join("artifacts"),
+        }
+    }
+
+    /// Where the experiment store is: a URL, or an absolute path. The command line goes before
+    /// the environment, which goes before `wick.yaml`.
+    pub fn store_location(&self) -> CommandResult<String> {
+        let is_url = |location: &str| location.contains("://");
+        if let Some(location) = &self.store_override {
+            if is_url(location) {
+                return Ok(location.clone());
+            }
+            return path_text(&absolute(Path::new(location))?);
+        }
+        match &self.config.store {
+            Some(location) if is_url(location) => Ok(location.clone()),
+            Some(path) => path_text(&self.root.join(path)),
+            None => path_text(&self.state_folder().join("store.db")),
+        }
+    }
+
+    /// Makes the folder that holds what wick writes. It ignores itself for git: what it holds
+    /// is large, and is no source.
+    pub fn prepare(&self) -> CommandResult<()> {
+        let folder = self.state_folder();
+        std::fs::create_dir_all(&folder)
+            .or_internal(format!("cannot make {}", folder.display()))
+            .map_err(|error| {
+            error.hint("choose a folder that you may write with --project, or mend its rights")
+        })?;
+        let ignore = folder.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n")
+                .or_internal(format!("cannot write {}", ignore.display()))?;
+        }
+        Ok(())
+    }
+
+    /// What a suggested command needs to find this project from where the user is: nothing, or
+    /// ` --project …`.
+    pub fn flag(&self) -> String {
+        let here = std::env::current_dir().ok().and_then(|here| here.canonicalize().ok());
+        match here.and_then(|here| find_here(&here)) {
+            Some(found) if found == self.root => String::new(),
+            _ => format!(" --project {}", Self::shown(&self.root)),
+        }
+    }
+
+    /// `path` as people like to see it: relative to where they are, if it is below.
+    pub fn shown(path: &Path) -> String {
+        std::env::current_dir()
+            .ok()
+            .and_then(|here| path.strip_prefix(here).ok().map(|below| below.display().to_string()))
+            .filter(|below| !below.is_empty())
+            .unwrap_or_else(|| path.display().to_string())
+    }
+}
+
+/// The folder named by `--project`.
+fn given(folder: &Path) -> CommandResult<PathBuf> {
+    if folder.is_dir() {
+        absolute(folder)
+    } else {
+        Err(CommandError::invalid(format!("--project {} is not a folder", folder.display())))
+    }
+}
+
+/// An absolute path without `.`, `..` and links where it exists.
+pub fn absolute(path: &Path) -> CommandResult<PathBuf> {
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    std::path::absolute(path).or_invalid(format!("cannot tell where {} is", path.display()))
+}
+
+fn path_text(path: &Path) -> CommandResult<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        CommandError::invalid(format!("the path {} is not UTF-8", path.display()))
+            .hint("name the store with --store")
+    })
+}
+
+/// The project at or above `folder`; else the one that a first run has made beside the
+/// pipelines in `folder/pipelines`.
+fn find_here(folder: &Path) -> Option<PathBuf> {
+    if let Some(root) = search_upward(folder) {
+        return Some(root.to_owned());
+    }
+    let pipelines = folder.join("pipelines");
+    is_project(&pipelines).then_some(pipelines)
+}
+
+/// The nearest project at or above `folder`.
+fn search_upward(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| is_project(folder))
+}
+
+fn is_project(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).is_file() || folder.join(STATE_FOLDER).is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_project_is_meant() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("it is there");
+        let deep = root.join("a/b/c");
+        fs::create_dir_all(&deep).expect("made");
+        fs::create_dir_all(root.join("a/.wick")).expect("made");
+        assert_eq!(search_upward(&deep), Some(root.join("a").as_path()));
+        fs::write(root.join("a/b/wick.yaml"), "").expect("written");
+        assert_eq!(search_upward(&deep), Some(root.join("a/b").as_path()));
+    }
+
+    #[test]
+    fn a_project_among_the_pipelines_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(find_here(folder.path()), None);
+        fs::create_dir_all(folder.path().join("pipelines/.wick")).expect("made");
+        assert_eq!(find_here(folder.path()), Some(folder.path().join("pipelines")));
+    }
+}

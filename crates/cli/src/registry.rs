@@ -1,0 +1,13 @@
+//! Every kind that this `wick` knows: the one place where the rooms that bring kinds are named.
+
+use wick_stage::Registry;
+
+/// All kinds.
+pub fn registry() -> Registry {
+    Registry::new()
+        .with(wick_engine::command::kinds())
+        .with(wick_data::kinds())
+        .with(wick_nn::kinds())
+        .with(wick_evaluate::kinds())
+        .with(wick_serve::kinds())
+}

@@ -1,0 +1,15 @@
+//! How things look: styles, tables, numbers for people, plots, and the views made of them.
+//! Nothing here asks the store; views are given what they show.
+
+pub mod failure;
+pub mod human;
+pub mod plot;
+pub mod run_view;
+pub mod schema_fields;
+pub mod style;
+pub mod table;
+pub mod ui;
+
+pub use style::{Paint, Style};
+pub use table::{Cell, Table};
+pub use ui::Ui;

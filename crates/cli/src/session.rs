@@ -1,0 +1,46 @@
+//! A project with its store open.
+
+use wick_artifact::ArtifactStore;
+use wick_store::Store;
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, CommandResult};
+use crate::project::Project;
+use crate::render::{Ui, human};
+
+/// A project with its store open.
+pub struct Session {
+    /// The project.
+    pub project: Project,
+    /// Its store.
+    pub store: std::sync::Arc<dyn Store>,
+}
+
+impl Session {
+    /// The project in which a command was typed, to ask its history.
+    pub async fn here(global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        Self::open(Project::here(global, ui)?, ui).await
+    }
+
+    /// Opens the store of `project`. Runs whose engine has died are marked so, that nobody
+    /// waits for them.
+    pub async fn open(project: Project, ui: &Ui) -> CommandResult<Self> {
+        project.prepare()?;
+        let location = project.store_location()?;
+        let store = wick_store::open(&location).await?;
+        for run in store.interrupt_dead_runs(human::now()).await? {
+            ui.warn(format_args!(
+                "the engine of run {run} has died; `wick rerun {run}` goes on with it"
+            ));
+        }
+        Ok(Self { project, store })
+    }
+
+    /// The artifact store.
+    pub fn artifacts(&self) -> CommandResult<ArtifactStore> {
+        let folder = self.project.artifacts_folder();
+        ArtifactStore::open(&folder)
+            .map_err(CommandError::internal)
+            .map_err(|error| error.context(format!("no artifacts at {}", folder.display())))
+    }
+}

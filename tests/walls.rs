@@ -1,0 +1,146 @@
+//! The walls of the house: which crate may depend on which, and which library stays in which
+//! room. Read from `cargo metadata`, so that a new dependency has to be allowed here first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// The rooms that each room may depend on, itself left out.
+const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
+    ("wick-core", &[]),
+    ("wick-pipeline", &["core"]),
+    ("wick-stage", &["core"]),
+    ("wick-artifact", &["core"]),
+    ("wick-store", &["core"]),
+    ("wick-report", &["core"]),
+    ("wick-plan", &["core", "pipeline", "stage"]),
+    ("wick-engine", &["core", "stage", "artifact", "store", "plan"]),
+    ("wick-data", &["core", "stage"]),
+    ("wick-nn", &["core", "stage", "data"]),
+    ("wick-evaluate", &["core", "stage", "data", "nn", "report"]),
+    ("wick-explain", &["core", "stage", "data", "nn", "evaluate", "report"]),
+    ("wick-compress", &["core", "stage", "data", "nn", "evaluate", "report"]),
+    ("wick-serve", &["core", "stage", "data", "nn"]),
+    (
+        "candlewick",
+        &[
+            "core", "pipeline", "stage", "artifact", "store", "report", "plan", "engine", "data",
+            "nn", "evaluate", "explain", "compress", "serve",
+        ],
+    ),
+];
+
+/// The packages that may name a library (or any of which the name begins so) directly.
+const STAYS_IN: [(&str, &[&str]); 14] = [
+    ("polars", &["wick-data"]),
+    ("candle", &["wick-nn", "wick-explain", "wick-compress"]),
+    ("safetensors", &["wick-nn"]),
+    ("sqlx", &["wick-store"]),
+    ("axum", &["wick-serve"]),
+    ("tower", &["wick-serve"]),
+    ("clap", &["candlewick"]),
+    ("indicatif", &["candlewick"]),
+    ("comfy-table", &["candlewick"]),
+    ("owo-colors", &["candlewick"]),
+    ("anyhow", &["candlewick"]),
+    ("saphyr", &["wick-pipeline"]),
+    ("serde_yaml", &["wick-pipeline"]),
+    ("miette", &["wick-pipeline"]),
+];
+
+/// The packages that do no I/O of their own: no runtime, no database, no processes.
+const PURE: [&str; 3] = ["wick-core", "wick-pipeline", "wick-plan"];
+
+/// What a pure package must not name.
+const IMPURE: [&str; 6] = ["tokio", "rustix", "libc", "sqlx", "axum", "memmap2"];
+
+/// The direct dependencies of every package of the workspace, those of tests left out.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .no_deps()
+        .other_options(["--offline".to_owned()])
+        .exec()
+        .expect("cargo tells about the workspace");
+    metadata
+        .workspace_packages()
+        .into_iter()
+        .map(|package| {
+            let names = package
+                .dependencies
+                .iter()
+                .filter(|dependency| dependency.kind != DependencyKind::Development)
+                .map(|dependency| dependency.name.clone())
+                .collect();
+            (package.name.to_string(), names)
+        })
+        .collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: BTreeMap<&str, BTreeSet<String>> = MAY_DEPEND_ON
+        .into_iter()
+        .map(|(name, rooms)| (name, rooms.iter().map(|room| format!("wick-{room}")).collect()))
+        .collect();
+    for (package, dependencies) in dependencies() {
+        let Some(allowed) = allowed.get(package.as_str()) else {
+            panic!("{package} is a new room: say in this test what it may depend on");
+        };
+        let rooms: BTreeSet<String> = dependencies
+            .into_iter()
+            .filter(|name| name.starts_with("wick-") || name == "candlewick")
+            .collect();
+        let wrong: Vec<&String> = rooms.difference(allowed).collect();
+        assert!(wrong.is_empty(), "{package} must not depend on {wrong:?}");
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    for (package, dependencies) in dependencies() {
+        for (library, rooms) in STAYS_IN {
+            let is_it = |name: &String| {
+                name == library
+                    || name.starts_with(&format!("{library}-"))
+                    || name.starts_with(&format!("{library}_"))
+            };
+            if let Some(found) = dependencies.iter().find(|name| is_it(name)) {
+                assert!(
+                    rooms.contains(&package.as_str()),
+                    "{package} must not name {found}: it stays in {rooms:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_language_and_the_plan_are_pure() {
+    let dependencies = dependencies();
+    for package in PURE {
+        let named = &dependencies[package];
+        let wrong: Vec<&str> = IMPURE.into_iter().filter(|name| named.contains(*name)).collect();
+        assert!(wrong.is_empty(), "{package} is pure and must not name {wrong:?}");
+    }
+}
+
+#[test]
+fn the_order_has_no_cycle() {
+    let dependencies = dependencies();
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let next = dependencies.iter().find(|(package, names)| {
+            !done.contains(package.as_str())
+                && names
+                    .iter()
+                    .filter(|name| dependencies.contains_key(*name))
+                    .all(|name| done.contains(name.as_str()))
+        });
+        match next {
+            Some((package, _)) => done.insert(package),
+            None => break,
+        };
+    }
+    assert_eq!(done.len(), dependencies.len(), "these depend on each other in a circle");
+}
