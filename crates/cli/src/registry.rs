@@ -9,5 +9,6 @@ pub fn registry() -> Registry {
         .with(wick_data::kinds())
         .with(wick_nn::kinds())
         .with(wick_evaluate::kinds())
+        .with(wick_compress::kinds())
         .with(wick_serve::kinds())
 }
