@@ -5,6 +5,7 @@
 //! and collected.
 
 mod attempts;
+mod prepare;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -89,8 +90,8 @@ pub struct Ended {
 enum News {
     /// The supervisor reported.
     Reports(Vec<Report>),
-    /// The supervisor is gone.
-    SupervisorLost,
+    /// The supervisor with this number is gone.
+    SupervisorLost(u32),
     /// A batch is in the store.
     Recorded(Vec<Entry>),
     /// The recorder has ended.
@@ -146,6 +147,8 @@ pub struct Drive {
     running: HashMap<StageIndex, Running>,
     passed: Arc<Passed>,
     supervisor: Option<Supervisor>,
+    /// How many supervisors were started; the latest has this number.
+    supervisors: u32,
     timers: BinaryHeap<TimerEntry>,
     news: mpsc::UnboundedSender<News>,
     inbox: mpsc::UnboundedReceiver<News>,
@@ -190,6 +193,7 @@ impl Drive {
             running: HashMap::new(),
             passed: Arc::new(Passed::from_environment()),
             supervisor: None,
+            supervisors: 0,
             timers: BinaryHeap::new(),
             news,
             inbox,
@@ -263,7 +267,8 @@ impl Drive {
             News::Reports(reports) => {
                 reports.into_iter().try_for_each(|report| self.reported(report))
             }
-            News::SupervisorLost => self.supervisor_lost(),
+            News::SupervisorLost(number) if number == self.supervisors => self.supervisor_lost(),
+            News::SupervisorLost(_) => Ok(()),
             News::Recorded(batch) => {
                 self.report(&batch, reporter);
                 let facts = batch.iter().filter(|entry| entry.is_fact).count();
@@ -500,14 +505,15 @@ impl Drive {
             Some(supervisor) => supervisor,
             None => {
                 let (supervisor, mut reports) = Supervisor::start(&self.setup.program)?;
-                let news = self.news.clone();
+                self.supervisors += 1;
+                let (news, number) = (self.news.clone(), self.supervisors);
                 tokio::spawn(async move {
                     while let Ok(Some(reports)) = reports.next().await {
                         if news.send(News::Reports(reports)).is_err() {
                             return;
                         }
                     }
-                    let _ = news.send(News::SupervisorLost);
+                    let _ = news.send(News::SupervisorLost(number));
                 });
                 supervisor
             }

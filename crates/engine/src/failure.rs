@@ -71,10 +71,10 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// The failure of an attempt that was stopped because it ran too long.
-pub fn timed_out(timeout: Duration, exit: Exit) -> Failure {
+pub fn timed_out(timeout: Duration, exit: Option<Exit>) -> Failure {
     let help = Some("raise the stage's `timeout`, or find out in its log what it waited for");
     let message = format!("it ran longer than its timeout of {timeout:?}");
-    Failure { exit: Some(exit), ..failure(FailureCause::Timeout, message, help) }
+    Failure { exit, ..failure(FailureCause::Timeout, message, help) }
 }
 
 /// The failure of a process that could not be started.

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         ("a_timeout_ends_the_whole_group", a_timeout_ends_the_whole_group),
         ("a_transient_failure_is_retried", a_transient_failure_is_retried),
         ("what_cannot_start_is_told", what_cannot_start_is_told),
+        ("a_killed_supervisor_fails_what_ran", a_killed_supervisor_fails_what_ran),
         ("a_kill_stops_what_runs", a_kill_stops_what_runs),
         ("a_drain_lets_what_runs_end", a_drain_lets_what_runs_end),
         ("a_killed_engine_leaves_no_process_and_loses_nothing", killed_engine),
@@ -445,6 +446,25 @@ fn what_cannot_start_is_told() {
     assert_eq!(find("missing").message, "cannot run `no-such-program-at-all`");
     assert_eq!(find("silent").cause, FailureCause::Output);
     assert!(find("silent").message.contains("outputs/x"), "{:?}", find("silent"));
+}
+
+fn a_killed_supervisor_fails_what_ran() {
+    // The first try kills its parent, which is the supervisor.
+    let project = Project::new(
+        "  one:
+    uses: command
+    retry: {attempts: 2, backoff: 10ms}
+    with: {run: 'test -e second || { touch second; kill -9 $PPID; sleep 60; }'}
+",
+    );
+    let began = Instant::now();
+    let outcome = project.run();
+    assert_eq!(outcome.state, RunState::Succeeded, "{:?}", outcome.failed);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(no_process_in(&project.folder), "the first try was left behind");
+    let attempts = project.runtime.block_on(project.store.attempts(&outcome.run)).expect("rows");
+    let failure = attempts[0].failure.as_ref().expect("a failure");
+    assert_eq!(failure.cause, FailureCause::Spawn);
 }
 
 /// Cancels the run when the stage `start` has begun.

@@ -1,28 +1,22 @@
 //! The life of an attempt's process: prepared, started, followed, ended, collected.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexmap::IndexMap;
-use wick_artifact::ArtifactStore;
 use wick_core::{
-    Effect, Event, EventBody, Exit, Failure, FailureCause, MetricPoint, Output, PortName, PortType,
-    Usage, WorkerEvent,
+    Effect, Event, EventBody, Exit, Failure, FailureCause, MetricPoint, Output, Usage, WorkerEvent,
 };
-use wick_plan::{PlannedStage, StageIndex};
-use wick_stage::context::ASSIGNMENT_VERSION;
-use wick_stage::{AssignedInput, AssignedOutput, Assignment, StageError, StageResult, layout};
+use wick_plan::StageIndex;
+use wick_stage::{StageError, layout};
 
 use super::{Collected, Drive, Ending, News, io_failure};
 use crate::command::config::CommandConfig;
-use crate::command::launch::{CommandAttempt, ProcessSpec, variable};
+use crate::command::launch::ProcessSpec;
 use crate::command::{COMMAND, collect};
 use crate::dispatcher::{Message, Outcome, StopReason};
 use crate::error::EngineResult;
-use crate::folder::{COMMAND_METRICS, attempt_folder, make_attempt_folder};
-use crate::process::PROCESS_NAME;
+use crate::folder::{COMMAND_METRICS, attempt_folder};
 use crate::protocol::{ProcessId, Report};
 use crate::report::Reporter;
 use crate::tail::{MetricsTail, WorkerTail};
@@ -30,20 +24,6 @@ use crate::{failure, identity};
 
 /// How long an attempt has to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Variables by which numeric libraries are told how many threads they may use.
-const THREADS: &[&str] = &[
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-];
-
-/// The size of candle's own pool, which waits by spinning: beside any other busy program each of
-/// its waits costs a time slice, and training is ten times slower. All that is worth splitting in
-/// a worker is split over rayon's pool.
-const ONE_THREAD: &str = "CANDLE_NUM_THREADS";
 
 /// An attempt that was launched and has not ended.
 pub(super) struct Running {
@@ -117,7 +97,11 @@ impl Drive {
             let events = WorkerTail::new(folder.join(layout::WORKER_EVENTS));
             Stage::Native { events, told: Told::default() }
         };
-        let preparation = self.preparation(stage, attempt, &running, &folder);
+        let command = match &running {
+            Stage::Command { config, .. } => Some(config.clone()),
+            Stage::Native { .. } => None,
+        };
+        let preparation = self.preparation(stage, attempt, command, &folder);
         self.running.insert(stage, Running::new(attempt, folder, running));
         if preparation.is_small() {
             return self.prepared(stage, attempt, preparation.carry_out());
@@ -145,49 +129,6 @@ impl Drive {
         Ok(config)
     }
 
-    fn preparation(
-        &self,
-        stage: StageIndex,
-        attempt: u32,
-        running: &Stage,
-        folder: &std::path::Path,
-    ) -> Preparation {
-        let planned = self.setup.plan.stage(stage);
-        let metas = planned.inputs.iter().map(|input| {
-            let outputs = &self.stages[input.from.get()].outputs;
-            let output = outputs.iter().find(|output| output.port == input.output);
-            output.map(|output| output.meta.clone()).unwrap_or_default()
-        });
-        let inputs = planned
-            .inputs
-            .iter()
-            .zip(&self.stages[stage.get()].inputs)
-            .zip(metas)
-            .map(|((planned, input), meta)| PreparedInput {
-                port: planned.port.clone(),
-                port_type: planned.port_type,
-                digest: input.digest,
-                meta,
-            })
-            .collect();
-        Preparation {
-            plan: self.setup.plan.clone(),
-            stage,
-            attempt,
-            run: self.setup.lease.run.clone(),
-            token: self.stages[stage.get()].token,
-            folder: folder.to_owned(),
-            artifacts: self.setup.artifacts.clone(),
-            inputs,
-            command: match running {
-                Stage::Command { config, .. } => Some(config.clone()),
-                Stage::Native { .. } => None,
-            },
-            passed: self.passed.clone(),
-            program: self.setup.program.clone(),
-        }
-    }
-
     /// The attempt's files are ready: asks for its process.
     pub(super) fn prepared(
         &mut self,
@@ -202,8 +143,15 @@ impl Drive {
             Ok(spec) => spec,
             Err(failure) => return self.fail(stage, attempt, failure, Usage::default()),
         };
-        if running.stop == Some(StopReason::Cancel) {
-            return self.end(stage, attempt, Outcome::Cancelled, Usage::default(), None, None);
+        match running.stop {
+            Some(StopReason::Cancel) => {
+                return self.end(stage, attempt, Outcome::Cancelled, Usage::default(), None, None);
+            }
+            Some(StopReason::Timeout) => {
+                let failure = self.timed_out(stage, None);
+                return self.fail(stage, attempt, failure, Usage::default());
+            }
+            None => {}
         }
         let log = running.folder.join(layout::LOG);
         running.spec = Some(spec.clone());
@@ -309,8 +257,8 @@ impl Drive {
             return self.end(stage, attempt, Outcome::Cancelled, usage, None, None);
         }
         if !ended_well && stopped == Some(StopReason::Timeout) {
-            let timeout = self.setup.plan.stage(stage).timeout.unwrap_or_default();
-            return self.fail(stage, attempt, failure::timed_out(timeout, exit), usage);
+            let failure = self.timed_out(stage, Some(exit));
+            return self.fail(stage, attempt, failure, usage);
         }
         if let Some(told) = told {
             return self.worker_ended(stage, attempt, exit, usage, told);
@@ -380,6 +328,10 @@ impl Drive {
                 self.collected(stage, attempt, Ok(collected))
             }
         }
+    }
+
+    fn timed_out(&self, stage: StageIndex, exit: Option<Exit>) -> Failure {
+        failure::timed_out(self.setup.plan.stage(stage).timeout.unwrap_or_default(), exit)
     }
 
     fn memory_ran_out(&mut self, exit: Exit) -> bool {
@@ -505,152 +457,5 @@ impl Stage {
                 (points, progress)
             }
         }
-    }
-}
-
-struct PreparedInput {
-    port: PortName,
-    port_type: PortType,
-    digest: wick_core::Digest,
-    meta: serde_json::Value,
-}
-
-/// All that is needed to make an attempt's files, on any thread.
-struct Preparation {
-    plan: Arc<wick_plan::Plan>,
-    stage: StageIndex,
-    attempt: u32,
-    run: wick_core::RunId,
-    token: Option<wick_core::Token>,
-    folder: PathBuf,
-    artifacts: Arc<ArtifactStore>,
-    inputs: Vec<PreparedInput>,
-    /// Of a command stage.
-    command: Option<Arc<CommandConfig>>,
-    passed: Arc<crate::command::launch::Passed>,
-    program: crate::process::Program,
-}
-
-impl Preparation {
-    fn planned(&self) -> &PlannedStage {
-        self.plan.stage(self.stage)
-    }
-
-    /// Whether it is no more than a folder: quicker done than handed to a thread.
-    fn is_small(&self) -> bool {
-        self.inputs.is_empty()
-            && self.command.as_ref().is_some_and(|config| config.outputs.is_empty())
-    }
-
-    fn carry_out(self) -> Result<ProcessSpec, Failure> {
-        self.prepare().map_err(|error| error.to_failure())
-    }
-
-    fn prepare(&self) -> StageResult<ProcessSpec> {
-        make_attempt_folder(&self.folder).map_err(|error| {
-            StageError::io(format!("cannot make the folder {}", self.folder.display()), error)
-        })?;
-        let mut paths = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
-            let path = self.artifacts.open_verified(&input.digest).map_err(|error| {
-                StageError::new(FailureCause::Data, format!("input `{}` is gone", input.port))
-                    .because(error)
-                    .help("`wick rerun` makes it again")
-            })?;
-            let path = std::path::absolute(&path).unwrap_or(path);
-            paths.push(path);
-        }
-        match &self.command {
-            Some(config) => self.prepare_command(config, paths),
-            None => self.prepare_worker(paths),
-        }
-    }
-
-    fn prepare_command(
-        &self,
-        config: &CommandConfig,
-        paths: Vec<PathBuf>,
-    ) -> StageResult<ProcessSpec> {
-        let inputs: Vec<(PortName, PortType, PathBuf)> = self
-            .inputs
-            .iter()
-            .zip(paths)
-            .map(|(input, path)| (input.port.clone(), input.port_type, path))
-            .collect();
-        let planned = self.planned();
-        let attempt = CommandAttempt {
-            run: &self.run,
-            stage: &planned.name,
-            attempt: self.attempt,
-            folder: &self.folder,
-            base: &self.plan.base,
-            config,
-            inputs: &inputs,
-            cpus: planned.resources.cpus.max(1),
-        };
-        attempt.prepare(&self.passed)
-    }
-
-    fn prepare_worker(&self, paths: Vec<PathBuf>) -> StageResult<ProcessSpec> {
-        let planned = self.planned();
-        let inputs: IndexMap<PortName, AssignedInput> = self
-            .inputs
-            .iter()
-            .zip(paths)
-            .map(|(input, path)| {
-                let PreparedInput { port, port_type, digest, meta } = input;
-                let (port_type, digest, meta) = (*port_type, *digest, meta.clone());
-                (port.clone(), AssignedInput { port_type, digest, path, meta })
-            })
-            .collect();
-        let outputs = planned
-            .outputs
-            .iter()
-            .map(|output| (output.port.clone(), AssignedOutput { port_type: output.port_type }))
-            .collect();
-        let cpus = planned.resources.cpus.max(1);
-        let artifacts = self.artifacts.folder();
-        let assignment = Assignment {
-            version: ASSIGNMENT_VERSION,
-            run: self.run.clone(),
-            pipeline: self.plan.pipeline.clone(),
-            stage: planned.name.clone(),
-            attempt: self.attempt,
-            token: self.token.ok_or_else(|| StageError::internal("the attempt has no token"))?,
-            kind: planned.kind.clone(),
-            config: planned.config.clone(),
-            inputs,
-            outputs,
-            base: self.plan.base.clone(),
-            artifacts: std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()),
-            cpus,
-        };
-        let path = self.folder.join(layout::ASSIGNMENT);
-        let written = serde_json::to_vec_pretty(&assignment)
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| std::fs::write(&path, bytes));
-        written
-            .map_err(|error| StageError::io(format!("cannot write {}", path.display()), error))?;
-        let bytes = |text: &std::ffi::OsStr| text.as_bytes().to_vec();
-        let program = bytes(self.program.path.as_os_str());
-        let mut arguments = vec![PROCESS_NAME.as_bytes().to_vec()];
-        arguments.extend(self.program.worker.iter().map(|argument| bytes(argument)));
-        arguments.push(bytes(self.folder.as_os_str()));
-        // A worker is this same binary: it sees the engine's environment, threads apart.
-        let threads = cpus.to_string();
-        let environment = std::env::vars_os()
-            .filter(|(name, _)| {
-                name != ONE_THREAD && !THREADS.iter().any(|threads| name == threads)
-            })
-            .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
-            .chain(THREADS.iter().map(|name| variable(name.as_bytes(), threads.as_bytes())))
-            .chain([variable(ONE_THREAD.as_bytes(), b"1")])
-            .collect();
-        Ok(ProcessSpec {
-            folder: self.plan.base.clone(),
-            programs: vec![program],
-            arguments,
-            environment,
-        })
     }
 }
