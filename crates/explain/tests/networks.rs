@@ -246,3 +246,42 @@ fn images_are_explained_by_pixels_and_cells() {
         assert!(largest > 10.0 * corner, "{method:?}: {corner} and {largest}");
     }
 }
+
+#[test]
+fn a_one_hot_block_is_one_player_and_raw_data_goes_through_the_transform() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |folder: &std::path::Path| {
+        let text = "sex,age,y\nmale,20,no\nfemale,30,yes\nother,40,yes\nmale,50,no\n";
+        std::fs::write(folder.join("data.csv"), text).expect("written");
+    };
+    write(folder.path());
+    let frame = wick_data::Dataset::open(folder.path())
+        .and_then(|dataset| dataset.frame())
+        .expect("a table");
+    let preprocess = json!({"target": "y", "columns": {"sex": {"encode": "onehot"}}});
+    let preprocess = serde_json::from_value(preprocess).expect("a configuration");
+    let transform = wick_data::Transform::fit(&preprocess, &frame).expect("fitted");
+    let names: Vec<String> =
+        ["sex", "age"].iter().flat_map(|raw| transform.produced(raw)).cloned().collect();
+    assert!(names.len() >= 4, "{names:?}");
+    let number = |name: &String| wick_nn::Feature {
+        column: name.clone(),
+        form: wick_nn::FeatureForm::Number,
+        scale: 1.0,
+    };
+    let mut info = models::breast().info().clone();
+    info.features = names.iter().map(number).collect();
+    info.target.classes = vec!["no".to_owned(), "yes".to_owned()];
+    let model = wick_nn::Model::untrained(info, Some(transform), 3).expect("a model");
+    let subject = Subject::new(model.clone(), 7).expect("a subject");
+    assert_eq!(subject.players().names(), ["sex", "age"]);
+
+    let config = json!({"methods": ["shap", "lime", "permutation_importance"], "rows": 4});
+    run(folder.path(), &model, write, config).0.expect("explained");
+    let report = Report::read(&folder.path().join("outputs/report")).expect("a report");
+    let rows = report.find_table("rows").expect("a table");
+    assert_eq!(rows.columns[3..], ["sex", "age"]);
+    assert_eq!(rows.rows[2][3], "other".into());
+    assert!(report.metrics.contains_key("importance.sex"));
+    assert!(report.metrics["shap.additivity_error"] < 1e-5);
+}
