@@ -1,6 +1,7 @@
 //! The JSON schema of pipeline files, for editors.
 
 use serde_json::{Map, Value, json};
+use wick_pipeline::pipeline::COMMAND_KIND;
 use wick_stage::{Kind, Registry};
 
 /// The JSON schema of a pipeline file with the kinds of `registry`. Written by `wick schema`.
@@ -198,6 +199,17 @@ fn with_schema(kind: &dyn Kind) -> Value {
         object.remove("$schema");
         object.remove("title");
     }
+    if kind.name() == COMMAND_KIND
+        && let Some(run) = schema.pointer_mut("/properties/run")
+    {
+        // Words of a command are texts, however they are written.
+        let description = run.get("description").cloned().unwrap_or_default();
+        let word = json!({"type": ["string", "number", "boolean"]});
+        *run = json!({
+            "description": description,
+            "anyOf": [{"type": "array", "items": word, "minItems": 1}, {"type": "string"}],
+        });
+    }
     let prefix = format!("#/$defs/{}", definition(kind));
     adapt(&mut schema, &prefix);
     schema
@@ -211,6 +223,12 @@ const SCHEMAS: [&str; 8] =
 
 fn adapt(schema: &mut Value, prefix: &str) {
     let Value::Object(object) = schema else { return };
+    // A reference may fit several cases, and `oneOf` would refuse it.
+    if !object.contains_key("anyOf")
+        && let Some(cases) = object.remove("oneOf")
+    {
+        object.insert("anyOf".to_owned(), cases);
+    }
     if let Some(Value::String(target)) = object.get_mut("$ref")
         && let Some(rest) = target.strip_prefix('#')
     {
@@ -238,12 +256,20 @@ fn adapt(schema: &mut Value, prefix: &str) {
     }
 }
 
-/// Whether the schema is of a number or a boolean, in whose place a reference may stand.
+/// Whether a reference may stand in the place of such a value: of all but free text, which is
+/// one already, and mappings with keys of their own, which no param holds.
 fn takes_reference(schema: &Map<String, Value>) -> bool {
-    let scalar = |name: &Value| matches!(name.as_str(), Some("integer" | "number" | "boolean"));
+    if schema.contains_key("enum") || schema.contains_key("const") {
+        return true;
+    }
+    let fits = |name: &Value| match name.as_str() {
+        Some("integer" | "number" | "boolean" | "array") => true,
+        Some("object") => !schema.contains_key("properties"),
+        _ => false,
+    };
     match schema.get("type") {
-        Some(Value::Array(names)) => names.iter().any(scalar),
-        Some(name) => scalar(name),
+        Some(Value::Array(names)) => names.iter().any(fits),
+        Some(name) => fits(name),
         None => false,
     }
 }
