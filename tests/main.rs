@@ -1,4 +1,13 @@
 //! Integration tests: they drive the real `wick`.
 
+mod cancel;
+mod check;
 mod corpus;
+mod failure;
+mod help;
+mod history;
+mod init;
+mod project;
+mod run;
+mod sandbox;
 mod walls;

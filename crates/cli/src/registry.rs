@@ -9,6 +9,7 @@ pub fn registry() -> Registry {
         .with(wick_data::kinds())
         .with(wick_nn::kinds())
         .with(wick_evaluate::kinds())
+        .with(wick_explain::kinds())
         .with(wick_compress::kinds())
         .with(wick_serve::kinds())
 }

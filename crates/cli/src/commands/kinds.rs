@@ -41,7 +41,7 @@ fn list(ui: &Ui, registry: &Registry) {
     for kind in registry.iter() {
         table.row([
             Cell::painted(Paint::Strong, kind.name()),
-            Cell::new(kind.documentation().summary),
+            Cell::new(sentence(kind.documentation().summary)),
         ]);
     }
     table.keep_whole(&[0]);
@@ -58,7 +58,7 @@ fn explain(ui: &Ui, kind: &dyn Kind) {
     ui.print(format_args!(
         "{} – {}\n",
         ui.out.paint(Paint::Strong, kind.name()),
-        documentation.summary
+        sentence(documentation.summary)
     ));
     // Paragraphs are filled anew; indented blocks and lists keep their lines.
     for paragraph in documentation.description.trim().split("\n\n") {
@@ -76,6 +76,13 @@ fn explain(ui: &Ui, kind: &dyn Kind) {
             ui.print(ui.out.paint(Paint::Command, format_args!("  {line}")));
         }
     }
+}
+
+/// A summary as a line of a list: a capital at its start, no full stop at its end.
+fn sentence(summary: &str) -> String {
+    let mut chars = summary.trim_end_matches('.').chars();
+    chars.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default()
+        + chars.as_str()
 }
 
 fn is_preformatted(paragraph: &str) -> bool {

@@ -134,10 +134,12 @@ async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandRe
         shown_location(&session.store.location()),
         Project::shown(&project.artifacts_folder())
     ));
-    for (command, what) in next_commands(session, history).await? {
+    let next = next_commands(session, history).await?;
+    let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    for (command, what) in next {
         ui.print(format_args!(
             "  {}  {}",
-            ui.out.paint(Paint::Command, format_args!("{command:38}")),
+            ui.out.paint(Paint::Command, format_args!("{command:width$}")),
             ui.out.paint(Paint::Faint, what)
         ));
     }
@@ -169,7 +171,13 @@ async fn next_commands(
                 .metrics
                 .iter()
                 .filter(|metric| metric.points > 1)
-                .min_by_key(|metric| run_view::telling_rank(&metric.key));
+                // How the error fell says most of how training went.
+                .min_by_key(|metric| match metric.key.as_str() {
+                    "validation.loss" => 0,
+                    "loss" => 1,
+                    "train.loss" => 2,
+                    key => 3 + run_view::telling_rank(key),
+                });
             if let Some(curve) = curve {
                 let key = format!("{}.{}", curve.stage, curve.key);
                 next.push((format!("wick metrics {name} {key}{flag}"), "its curve"));

@@ -88,7 +88,9 @@ fn stages(run: &RunSummary) -> String {
 /// The most telling metrics of the run.
 fn metrics(run: &RunSummary) -> String {
     let mut metrics: Vec<&(String, f64)> = run.metrics.iter().collect();
-    metrics.sort_by_key(|(name, _)| run_view::telling_rank(name));
+    // A stage's name holds no dot; what comes after the first is the key.
+    let key = |name: &str| name.split_once('.').map_or(0, |(stage, _)| stage.len() + 1);
+    metrics.sort_by_key(|(name, _)| run_view::telling_rank(&name[key(name)..]));
     let words: Vec<String> = metrics
         .iter()
         .take(2)

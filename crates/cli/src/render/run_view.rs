@@ -131,15 +131,9 @@ fn stage_metrics(metrics: &[MetricSummary], stage: &str) -> Vec<String> {
         .collect()
 }
 
-/// How telling a metric is, the most telling first: by its key, or by `stage.key`.
-pub fn telling_rank(name: &str) -> usize {
-    let is = |telling: &str| {
-        name == telling
-            || name.strip_suffix(telling).is_some_and(|stage| {
-                stage.ends_with('.') && !stage[..stage.len() - 1].contains('.')
-            })
-    };
-    TELLING_METRICS.iter().position(|telling| is(telling)).unwrap_or(TELLING_METRICS.len())
+/// How telling a metric is by its key, the most telling first.
+pub fn telling_rank(key: &str) -> usize {
+    TELLING_METRICS.iter().position(|telling| *telling == key).unwrap_or(TELLING_METRICS.len())
 }
 
 /// What is known of what a stage made: of one artifact its facts, of several those of each.
