@@ -30,14 +30,17 @@ pub struct FoundModel {
 /// Finds the model that `text` means: `NAME`, `NAME@ALIAS`, `NAME@VERSION`, `RUN:STAGE.OUTPUT`
 /// or a folder.
 pub async fn find_model(text: &str, global: &GlobalArgs, ui: &Ui) -> CommandResult<FoundModel> {
-    if Path::new(text).is_dir() {
+    let is_path = text.contains('/') || text == "." || text == "..";
+    // A folder of the same name, the project's for one, does not hide a registered model.
+    let folder = Path::new(text);
+    if folder.is_dir() && (is_path || folder.join(layout::MODEL_INFO).is_file()) {
         return in_folder(text);
     }
     // A run may be `@last`, so the colon tells before the at sign does.
     if let Some((run, output)) = text.split_once(':') {
         return of_run(&Session::here(global, ui).await?, run, output).await;
     }
-    if text.contains(['/', '\\']) {
+    if is_path {
         return Err(CommandError::invalid(format!("there is no folder {text}")));
     }
     registered(&Session::here(global, ui).await?, text).await

@@ -192,7 +192,7 @@ mod tests {
             stage: stage.clone(),
             attempt: 1,
             token: Token(1),
-            fingerprint: Fingerprint::from_bytes([0; 32]),
+            fingerprint: Fingerprint(wick_core::Digest::from_bytes([0; 32])),
             inputs: Vec::new(),
             parts: None,
         };
