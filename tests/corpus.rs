@@ -113,3 +113,62 @@ fn the_schema_for_editors_is_up_to_date() {
         assert!(written == text, "`wick schema > {file}` brings it up to date");
     }
 }
+
+/// Valid files with something spoiled in each get an answer from every kind, never a panic. The
+/// damage is drawn from a fixed seed, so a failure can be repeated.
+#[test]
+fn spoiled_files_never_make_a_kind_panic() {
+    let registry = registry();
+    let pieces = ["\"\"", "-1", "1.5e300", "[]", "{}", "null", "\"é ${\"", "[[1]]", "{a: {b: c}}"];
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut draw = |below: usize| {
+        // xorshift64 (Marsaglia, 2003): enough to choose places.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for file in files("tests/corpus/valid") {
+        let text = String::from_utf8(fs::read(&file).expect("a file")).expect("a text");
+        for _ in 0..40 {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            for _ in 0..=draw(2) {
+                let (a, b) = (draw(lines.len()), draw(lines.len()));
+                match draw(4) {
+                    0 => drop(lines.remove(a)),
+                    1 => lines.swap(a, b),
+                    // Another value behind one of the line's colons.
+                    _ => {
+                        let colons: Vec<usize> =
+                            lines[a].match_indices(": ").map(|(at, _)| at + 2).collect();
+                        if let Some(at) = colons.get(draw(colons.len())) {
+                            let rest = &lines[a][*at..];
+                            let end = rest.find([',', '}', ']']).unwrap_or(rest.len());
+                            let piece = pieces[draw(pieces.len())];
+                            lines[a].replace_range(*at..at + end, piece);
+                        }
+                    }
+                }
+                if lines.is_empty() {
+                    break;
+                }
+            }
+            let spoiled = lines.join("\n");
+            let (plan, found) = check(&Request {
+                source: spoiled.as_bytes(),
+                file: &file,
+                overrides: &[],
+                registry: &registry,
+                environment: &|_| None,
+                machine: Machine::UNLIMITED,
+            });
+            let panicked = found.iter().find(|found| found.code == "internal");
+            assert!(panicked.is_none(), "{panicked:?} in:\n{spoiled}");
+            assert_eq!(
+                plan.is_none(),
+                found.iter().any(|found| { found.severity == wick_plan::Severity::Error })
+            );
+            render(&found, "spoiled.yaml", spoiled.as_bytes(), Style::default());
+        }
+    }
+}
