@@ -8,6 +8,7 @@ mod help;
 mod history;
 mod init;
 mod project;
+mod recovery;
 mod run;
 mod sandbox;
 mod walls;
