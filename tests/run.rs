@@ -159,3 +159,25 @@ fn git_is_recorded_with_its_dirty_flag() {
     sandbox.write("other.txt", "new");
     assert_eq!(git_of()["dirty"], true);
 }
+
+#[test]
+fn tables_are_queried_and_planned() {
+    // Planning `sql` asks polars for columns, which panics on a thread of the async runtime.
+    let sandbox = Sandbox::with_pipeline(
+        r#"
+pipeline: tables
+stages:
+  things:
+    uses: load
+    with: {path: things.csv}
+  large:
+    uses: sql
+    inputs: {things: things}
+    with: {query: "SELECT name, size FROM things WHERE size > 1"}
+"#,
+    );
+    sandbox.write("things.csv", "name,size\na,1\nb,2\nc,3\n");
+    sandbox.wick(&["plan", "pipeline.yaml"]).ends_with(0).says(&["2 stages to run"]);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0).says(&["2 rows × 2 columns"]);
+    sandbox.wick(&["rerun"]).ends_with(0).says(&["2 cached"]);
+}

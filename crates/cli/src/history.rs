@@ -80,7 +80,7 @@ impl RunHistory {
 
     /// The last attempt of a stage in this run.
     pub fn last_attempt(&self, stage: &str) -> Option<&AttemptRecord> {
-        self.attempts.iter().filter(|attempt| attempt.stage == stage).next_back()
+        self.attempts.iter().rfind(|attempt| attempt.stage == stage)
     }
 
     /// The stages in this state.

@@ -32,9 +32,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Command::Worker(args) => {
-            return ExitCode::from(wick_engine::worker::main(&args.folder, &registry::registry()));
+            return wick_engine::worker::main(&args.folder, &registry::registry());
         }
-        Command::Supervisor => return ExitCode::from(wick_engine::supervisor::main()),
+        Command::Supervisor => return wick_engine::supervisor::main(),
         _ => {}
     }
     let ui = Ui::new(&cli.global);

@@ -10,9 +10,11 @@ use wick_stage::Registry;
 use crate::args::ParamArgs;
 use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::project::{self, Project};
+use crate::registry::registry;
 use crate::render::Ui;
 
 /// A pipeline file that was read.
+#[derive(Clone)]
 pub struct PipelineFile {
     /// Where it is, absolute.
     pub path: PathBuf,
@@ -57,14 +59,19 @@ impl PipelineFile {
     }
 
     /// The plan; everything wrong is shown first.
-    pub fn plan(
+    pub async fn plan(
         &self,
-        overrides: &[Override],
-        registry: &Registry,
+        overrides: Vec<Override>,
         machine: Machine,
         ui: &Ui,
     ) -> CommandResult<Plan> {
-        let (plan, diagnostics) = self.check(overrides, registry, machine);
+        // A kind may ask polars for the columns of a table, which must not happen on a thread
+        // of the runtime.
+        let file = self.clone();
+        let (plan, diagnostics) =
+            tokio::task::spawn_blocking(move || file.check(&overrides, &registry(), machine))
+                .await
+                .or_internal("checking the pipeline was cut short")?;
         let broken = diagnostics.iter().any(|found| found.severity == Severity::Error);
         if broken || (!diagnostics.is_empty() && ui.verbosity >= 0) {
             ui.say(self.rendered(&diagnostics, ui, false));

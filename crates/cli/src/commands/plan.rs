@@ -11,7 +11,6 @@ use crate::args::{GlobalArgs, PlanArgs};
 use crate::error::{CommandResult, ExitCode};
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
-use crate::registry::registry;
 use crate::render::{Cell, Paint, Table, Ui, human};
 use crate::session::Session;
 
@@ -20,7 +19,7 @@ pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     let project = Project::of_pipeline(&args.file, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(&overrides, &registry(), pipeline::machine(&slots), ui)?;
+    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let session = Session::open(project, ui).await?;
     let engine = Engine::new(
         session.store.clone(),

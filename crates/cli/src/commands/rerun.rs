@@ -11,7 +11,6 @@ use crate::error::{CommandError, CommandResult};
 use crate::history::find_run;
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
-use crate::registry::registry;
 use crate::render::Ui;
 use crate::session::Session;
 
@@ -32,7 +31,7 @@ pub async fn rerun(args: &RerunArgs, global: &GlobalArgs, ui: &Ui) -> CommandRes
     let mut overrides = earlier_overrides(&session, &run, &file, ui).await?;
     overrides.extend(pipeline::overrides(&args.params, ui)?);
     let slots = pipeline::slots(&session.project);
-    let plan = file.plan(&overrides, &registry(), pipeline::machine(&slots), ui)?;
+    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let execution = Execution { plan, text: file.text(), rerun: Some(id) };
     execute(execution, &args.execute, &args.output, &session, ui).await
 }

@@ -17,7 +17,6 @@ use crate::history::RunHistory;
 use crate::pipeline::{self, PipelineFile};
 use crate::progress::{Announcer, Console};
 use crate::project::Project;
-use crate::registry::registry;
 use crate::render::failure::{FailureReport, LOG_LINES, log_tail};
 use crate::render::{Paint, Style, Ui, run_view};
 use crate::session::Session;
@@ -30,7 +29,7 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     let project = Project::of_pipeline(&args.file, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(&overrides, &registry(), pipeline::machine(&slots), ui)?;
+    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let session = Session::open(project, ui).await?;
     let execution = Execution { plan, text: file.text(), rerun: None };
     execute(execution, &args.execute, &args.output, &session, ui).await

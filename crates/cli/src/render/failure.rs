@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wick_core::{AttemptState, Failure};
+use wick_core::{AttemptState, Exit, Failure, FailureCause};
 use wick_store::StageRecord;
 
 use crate::render::{Paint, Style, human};
@@ -66,21 +66,32 @@ impl FailureReport<'_> {
     }
 
     fn reason(&self, style: Style, failure: &Failure, lines: &mut Vec<String>) {
-        let why = human::cause(failure.cause);
-        lines.push(format!("  {}: {why}", failure.message));
+        // Of a program's own end the message says all there is to say.
+        lines.push(match failure.cause {
+            FailureCause::Exit | FailureCause::Signal => format!("  {}", failure.message),
+            cause => format!("  {}: {}", human::cause(cause), failure.message),
+        });
         for cause in &failure.chain {
             lines.push(format!("  {} {cause}", style.paint(Paint::Faint, "because:")));
         }
-        if let Some(exit) = failure.exit {
+        if let Some(exit) = failure.exit.filter(|exit| says_more(*exit, failure)) {
             let exit = human::exit(exit);
-            // "exit code 3" is what the message of a plain failed program says already.
-            if !failure.message.contains(&exit) {
-                lines.push(format!("  {} {exit}", style.paint(Paint::Faint, "its process:")));
-            }
+            lines.push(format!("  {} {exit}", style.paint(Paint::Faint, "its process:")));
         }
         if let Some(help) = &failure.help {
             lines.push(format!("  {} {help}", style.paint(Paint::Command, "help:")));
         }
+    }
+}
+
+/// Whether how the process ended is worth a line beside the message of the failure.
+fn says_more(exit: Exit, failure: &Failure) -> bool {
+    match exit {
+        Exit::Code(126 | 127) => true,
+        // `code 3` is what the message of a failed program says already; of a kind that told why
+        // it failed, the code of its worker says nothing.
+        Exit::Code(_) => false,
+        Exit::Signal(_) => failure.cause != FailureCause::Timeout,
     }
 }
 
