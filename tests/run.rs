@@ -177,7 +177,10 @@ stages:
 "#,
     );
     sandbox.write("things.csv", "name,size\na,1\nb,2\nc,3\n");
-    sandbox.wick(&["plan", "pipeline.yaml"]).ends_with(0).says(&["2 stages to run"]);
+    sandbox
+        .wick(&["plan", "pipeline.yaml"])
+        .ends_with(0)
+        .says(&["1 stage to run", "1 that depend"]);
     sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0).says(&["2 rows × 2 columns"]);
     sandbox.wick(&["rerun"]).ends_with(0).says(&["2 cached"]);
 }
