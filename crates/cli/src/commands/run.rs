@@ -267,8 +267,8 @@ pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) ->
         .collect();
     if failed.len() > MAX_REPORTS {
         reports.push(format!(
-            "… and {} more failed: `wick show {}{}` lists them",
-            crate::render::human::plural(failed.len() - MAX_REPORTS, "stage"),
+            "… and {} failed: `wick show {}{}` lists them",
+            crate::render::human::plural(failed.len() - MAX_REPORTS, "more stage"),
             history.run.id,
             project.flag()
         ));

@@ -54,8 +54,8 @@ pub fn stages_table(ui: &Ui, history: &RunHistory, all: bool) -> String {
     let mut text = table.render();
     if left_out > 0 {
         text.push_str(&format!(
-            "\n… and {} more; `wick show {}` lists them all",
-            human::plural(left_out, "stage"),
+            "\n… and {}; `wick show {}` lists them all",
+            human::plural(left_out, "more stage"),
             history.run.id
         ));
     }
