@@ -54,7 +54,7 @@ fn a_failure_is_reported_with_all_that_is_needed() {
 #[test]
 fn a_rerun_goes_on_in_the_same_run_and_keeps_what_succeeded() {
     let sandbox = Sandbox::with_pipeline(BREAKS);
-    sandbox.wick(&["run", "pipeline.yaml", "--keep-going"]).ends_with(1);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(1);
     assert_eq!(
         states(&sandbox),
         ["first succeeded", "broken failed", "after skipped", "apart succeeded"]
@@ -74,9 +74,25 @@ fn a_rerun_goes_on_in_the_same_run_and_keeps_what_succeeded() {
 }
 
 #[test]
+fn nothing_more_is_started_after_a_failure_on_request() {
+    let pipeline = r#"
+pipeline: fast
+stages:
+  broken: {uses: command, with: {run: ["false"]}}
+  apart: {uses: command, with: {run: ["true"]}}
+"#;
+    let sandbox = Sandbox::with_pipeline(pipeline);
+    sandbox.wick(&["run", "pipeline.yaml", "-j1", "--fail-fast"]).ends_with(1);
+    assert_eq!(states(&sandbox), ["broken failed", "apart skipped"]);
+    // The later word counts.
+    sandbox.wick(&["run", "pipeline.yaml", "-j1", "--fail-fast", "--keep-going"]).ends_with(1);
+    assert_eq!(states(&sandbox), ["broken failed", "apart succeeded"]);
+}
+
+#[test]
 fn a_rerun_of_a_mended_file_is_a_new_run_with_a_parent() {
     let sandbox = Sandbox::with_pipeline(BREAKS);
-    sandbox.wick(&["run", "pipeline.yaml", "-k"]).ends_with(1);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(1);
     let failed = sandbox.runs()[0].clone();
     sandbox.write("pipeline.yaml", &BREAKS.replace("exit 3", "touch ${outputs.kept}; exit 0"));
     sandbox.wick(&["rerun"]).ends_with(0).says(&[&format!("after run {failed}")]);

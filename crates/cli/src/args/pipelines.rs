@@ -31,9 +31,20 @@ pub struct ExecuteArgs {
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZeroU32>,
 
-    /// After a failure, still run every stage that does not depend on it
-    #[arg(short, long)]
-    pub keep_going: bool,
+    /// After a failure, still run every stage that does not depend on it: the default
+    #[arg(short, long, overrides_with = "fail_fast")]
+    keep_going: bool,
+
+    /// Start nothing more after the first failure
+    #[arg(long, overrides_with = "keep_going")]
+    fail_fast: bool,
+}
+
+impl ExecuteArgs {
+    /// Whether stages that do not depend on a failed one still run.
+    pub const fn keep_going(&self) -> bool {
+        self.keep_going || !self.fail_fast
+    }
 }
 
 /// `wick init`.

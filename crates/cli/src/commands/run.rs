@@ -64,7 +64,7 @@ pub async fn execute(
     let mut options = RunOptions::new(text);
     options.slots = slots;
     options.use_cache = !args.no_cache;
-    options.keep_going = args.keep_going;
+    options.keep_going = args.keep_going();
     options.rerun = rerun.clone();
     options.environment = serde_json::to_value(environment.await.map_err(CommandError::internal)?)
         .map_err(CommandError::internal)?;

@@ -73,16 +73,10 @@ impl Problem {
 
     /// The names of the metrics that training reports.
     pub fn metrics(&self, validated: bool) -> Option<Vec<String>> {
-        let is_image = matches!(sample_shape(self.features.as_deref()?), SampleShape::Image { .. });
         let mut metrics = computed(self.loss?, validated);
-        metrics.extend(["learning_rate", rate_metric(is_image), "best_epoch"].map(str::to_owned));
+        metrics.extend(["learning_rate", "best_epoch"].map(str::to_owned));
         Some(metrics)
     }
-}
-
-/// The name of the metric of speed.
-pub fn rate_metric(is_image: bool) -> &'static str {
-    if is_image { "images_per_second" } else { "rows_per_second" }
 }
 
 /// The names of what is measured of the network.

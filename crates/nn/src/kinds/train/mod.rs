@@ -17,7 +17,7 @@ use crate::model::{Examples, MODEL_VERSION, Model, ModelInfo, TargetInfo};
 use crate::spec::SampleShape;
 use crate::train::config::{LossSpec, TrainConfig};
 use crate::train::problem::{KnownData, Problem};
-use crate::train::{FitSettings, fit};
+use crate::train::{FitOutcome, FitSettings, fit};
 use report::write_report;
 use watch::StageWatcher;
 
@@ -45,11 +45,11 @@ With validation data the weights of the best epoch are kept, by `validation_metr
 
 Outputs: `model` (meant where only the stage is named) and `report`, the learning curve.
 Metrics after each epoch: `train.loss` and `validation.loss`; `accuracy` of both for classes,
-`mae`, `rmse` and `r2` for numbers; `learning_rate`; `images_per_second` or `rows_per_second`.
-Those of `train` are measured while the weights change, so they lag behind and include dropout.
+`mae`, `rmse` and `r2` for numbers; `learning_rate`. Those of `train` are measured while the weights change, so they lag behind and include dropout.
 
-Equal seeds, data and settings give the same weights and metrics, bit for bit (but for the speed),
-whatever the number of processors.";
+Equal seeds, data and settings give the same weights and metrics, bit for bit, whatever the number
+of processors. How many rows a second were trained on is no metric, then: it is shown while the
+stage runs, in its log, and noted with the model.";
 
 const EXAMPLES: &[Example] = &[
     Example {
@@ -213,10 +213,21 @@ impl TypedKind for TrainKind {
         model.save(context.output("model")?)?;
         write_report(&outcome, &config, context)?;
         if let Ok(port) = PortName::new("model") {
-            context.describe_output(&port, model.info().meta());
+            let mut meta = model.info().meta();
+            if let Some(meta) = meta.as_object_mut() {
+                meta.insert("rows_per_second".to_owned(), mean_rate(&outcome).round().into());
+            }
+            context.describe_output(&port, meta);
         }
         Ok(())
     }
+}
+
+/// How many rows a second were trained on, over all epochs: their harmonic mean, for each has the
+/// same rows.
+fn mean_rate(outcome: &FitOutcome) -> f64 {
+    let times: f64 = outcome.epochs.iter().map(|epoch| 1.0 / epoch.rows_per_second).sum();
+    outcome.epochs.len() as f64 / times
 }
 
 /// Whether the validation data has what the network needs.

@@ -5,7 +5,6 @@ use wick_core::worker::Progress;
 use wick_stage::Context;
 
 use crate::error::NnResult;
-use crate::train::problem::rate_metric;
 use crate::train::{BatchReport, EpochReport, Watcher};
 
 /// Reports a training to the engine.
@@ -54,7 +53,6 @@ impl Watcher for StageWatcher<'_, '_> {
             );
         }
         points.push(("learning_rate".into(), step, report.learning_rate));
-        points.push((rate_metric(self.is_image).into(), step, report.rows_per_second));
         self.context.metrics(points)?;
         let mut line = format!("epoch {}/{}:", report.epoch, self.epochs);
         for (name, value) in report.train.iter() {
