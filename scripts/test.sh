@@ -29,7 +29,7 @@ python=target/python
 if ! "$python/bin/python3" -c 'import polars' >/dev/null 2>&1; then
     step "a Python environment with polars, in $python"
     python3 -m venv "$python"
-    "$python/bin/pip" install --quiet 'polars==1.*'
+    "$python/bin/pip" install --quiet 'polars>=1.30,<3'
 fi
 export PATH="$PWD/$python/bin:$PATH"
 
