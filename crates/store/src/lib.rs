@@ -15,6 +15,7 @@ pub mod error;
 mod liveness;
 mod location;
 pub mod postgres;
+mod queries;
 pub mod records;
 mod rows;
 pub mod sqlite;

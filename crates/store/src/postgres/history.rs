@@ -9,6 +9,7 @@ use wick_core::{Fingerprint, MetricKey, RunId, StageName};
 use super::PostgresStore;
 use crate::directory::Directory;
 use crate::error::StoreResult;
+use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
 
@@ -63,14 +64,11 @@ const CACHED: &str = "
 
 impl PostgresStore {
     pub(super) async fn find_directory(&self, run: &RunId) -> StoreResult<Option<Arc<Directory>>> {
-        let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
-            "SELECT r.id, s.name FROM runs r LEFT JOIN stages s ON s.run_id = r.id
-             WHERE r.public_id = $1 ORDER BY s.position",
-        )
-        .bind(run.as_str())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.refused(error))?;
+        let rows: Vec<(i64, Option<String>)> = sqlx::query_as(STAGES_OF_RUN_BY_ID)
+            .bind(run.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
         let Some(id) = rows.first().map(|row| row.0) else { return Ok(None) };
         let names = rows
             .iter()
@@ -154,15 +152,12 @@ impl PostgresStore {
                 .fetch_all(&self.pool)
                 .await
         } else if let Some(end) = end_of_prefix(name) {
-            sqlx::query_scalar(
-                "SELECT public_id FROM runs WHERE public_id >= $1 AND public_id < $2
-                 ORDER BY id DESC LIMIT $3",
-            )
-            .bind(name)
-            .bind(end)
-            .bind(MAX_FOUND_RUNS)
-            .fetch_all(&self.pool)
-            .await
+            sqlx::query_scalar(RUNS_BY_PREFIX)
+                .bind(name)
+                .bind(end)
+                .bind(MAX_FOUND_RUNS)
+                .fetch_all(&self.pool)
+                .await
         } else {
             return Ok(Vec::new());
         }
@@ -241,19 +236,11 @@ impl PostgresStore {
     }
 
     pub(super) async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {
-        let row: Option<RunRow> = sqlx::query_as(
-            "SELECT r.public_id, e.name AS experiment, r.pipeline, r.pipeline_path,
-                    t.text AS pipeline_text, p.public_id AS parent, r.environment, r.plan, r.state,
-                    r.started, r.finished
-             FROM runs r JOIN experiments e ON e.id = r.experiment_id
-                  JOIN pipeline_texts t ON t.id = r.pipeline_text_id
-                  LEFT JOIN runs p ON p.id = r.parent_id
-             WHERE r.public_id = $1",
-        )
-        .bind(run.as_str())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| self.refused(error))?;
+        let row: Option<RunRow> = sqlx::query_as(RUN)
+            .bind(run.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
         let Some(row) = row else { return Ok(None) };
         let overridden = sqlx::query_scalar(
             "SELECT name FROM params
@@ -268,82 +255,33 @@ impl PostgresStore {
     }
 
     pub(super) async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>> {
-        self.rows(
-            "SELECT name, value FROM params
-             WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY name",
-            run,
-            ParamRow::record,
-        )
-        .await
+        self.rows(PARAMS, run, ParamRow::record).await
     }
 
     pub(super) async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>> {
-        self.rows(
-            "SELECT s.name, s.kind, s.state, s.fingerprint, s.attempts, s.because, s.started,
-                    s.finished, s.failure, r.public_id AS origin_run, o.name AS origin_stage,
-                    CASE WHEN r.id IS NOT NULL THEN s.source_attempt END AS origin_attempt
-             FROM stages s
-                  LEFT JOIN runs r ON s.state = 'cached' AND r.id = s.source_run_id
-                  LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
-             WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position",
-            run,
-            StageRow::record,
-        )
-        .await
+        self.rows(STAGES, run, StageRow::record).await
     }
 
     pub(super) async fn attempts(&self, run: &RunId) -> StoreResult<Vec<AttemptRecord>> {
-        self.rows(
-            "SELECT s.name AS stage, a.attempt, a.state, a.fingerprint, a.pid, a.started,
-                    a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.failure
-             FROM attempts a JOIN stages s ON s.run_id = a.run_id AND s.position = a.position
-             WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
-             ORDER BY a.position, a.attempt",
-            run,
-            AttemptRow::record,
-        )
-        .await
+        self.rows(ATTEMPTS, run, AttemptRow::record).await
     }
 
     pub(super) async fn stage_parts(
         &self,
         run: &RunId,
     ) -> StoreResult<Vec<(StageName, serde_json::Value)>> {
-        self.rows(
-            "SELECT s.name, p.parts
-             FROM stage_parts p JOIN stages s ON s.run_id = p.run_id AND s.position = p.position
-             WHERE p.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY p.position",
-            run,
-            |(name, parts): (String, String)| {
-                Ok((text("a stage", &name)?, json("the parts of a fingerprint", &parts)?))
-            },
-        )
+        self.rows(STAGE_PARTS, run, |(name, parts): (String, String)| {
+            Ok((text("a stage", &name)?, json("the parts of a fingerprint", &parts)?))
+        })
         .await
     }
 
     pub(super) async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>> {
-        self.rows(
-            "SELECT s.name AS stage, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
-             FROM stages s JOIN outputs o ON o.run_id = s.source_run_id
-                  AND o.position = s.source_position AND o.attempt = s.source_attempt
-             WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
-             ORDER BY s.position, o.place",
-            run,
-            ArtifactRow::record,
-        )
-        .await
+        self.rows(ARTIFACTS, run, ArtifactRow::record).await
     }
 
     pub(super) async fn inputs(&self, run: &RunId) -> StoreResult<Vec<InputRecord>> {
-        self.rows(
-            "SELECT s.name AS stage, i.port, i.from_stage, i.from_output, i.digest
-             FROM inputs i JOIN stages s ON s.run_id = i.run_id AND s.position = i.position
-             WHERE i.run_id = (SELECT id FROM runs WHERE public_id = $1)
-             ORDER BY i.position, i.place",
-            run,
-            InputRow::record,
-        )
-        .await
+        self.rows(INPUTS, run, InputRow::record).await
     }
 
     pub(super) async fn events(
@@ -351,15 +289,12 @@ impl PostgresStore {
         run: &RunId,
         after: Option<i64>,
     ) -> StoreResult<Vec<EventRecord>> {
-        let rows: Vec<EventRow> = sqlx::query_as(
-            "SELECT id, time, body FROM events
-             WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND id > $2 ORDER BY id",
-        )
-        .bind(run.as_str())
-        .bind(after.unwrap_or(0))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.refused(error))?;
+        let rows: Vec<EventRow> = sqlx::query_as(EVENTS)
+            .bind(run.as_str())
+            .bind(after.unwrap_or(0))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
         rows.into_iter().map(EventRow::record).collect()
     }
 

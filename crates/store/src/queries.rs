@@ -1,0 +1,71 @@
+//! Queries that read alike on both databases. What differs between them (types, arrays, the way a
+//! batch is written) stays with each.
+
+/// The stages of the run with a public id, if there is such a run.
+pub(crate) const STAGES_OF_RUN_BY_ID: &str = "
+    SELECT r.id, s.name FROM runs r LEFT JOIN stages s ON s.run_id = r.id
+    WHERE r.public_id = $1 ORDER BY s.position";
+
+/// The runs whose public ids lie between two texts, newest first.
+pub(crate) const RUNS_BY_PREFIX: &str = "
+    SELECT public_id FROM runs WHERE public_id >= $1 AND public_id < $2
+    ORDER BY id DESC LIMIT $3";
+
+/// One run.
+pub(crate) const RUN: &str = "
+    SELECT r.public_id, e.name AS experiment, r.pipeline, r.pipeline_path,
+    t.text AS pipeline_text, p.public_id AS parent, r.environment, r.plan, r.state,
+    r.started, r.finished
+    FROM runs r JOIN experiments e ON e.id = r.experiment_id
+    JOIN pipeline_texts t ON t.id = r.pipeline_text_id
+    LEFT JOIN runs p ON p.id = r.parent_id
+    WHERE r.public_id = $1";
+
+/// The params of a run, by name.
+pub(crate) const PARAMS: &str = "
+    SELECT name, value FROM params
+    WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY name";
+
+/// The stages of a run, in the plan's order; of a cached one, where its outputs came from.
+pub(crate) const STAGES: &str = "
+    SELECT s.name, s.kind, s.state, s.fingerprint, s.attempts, s.because, s.started,
+    s.finished, s.failure, r.public_id AS origin_run, o.name AS origin_stage,
+    CASE WHEN r.id IS NOT NULL THEN s.source_attempt END AS origin_attempt
+    FROM stages s
+    LEFT JOIN runs r ON s.state = 'cached' AND r.id = s.source_run_id
+    LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position";
+
+/// The attempts of a run, by stage, then by number.
+pub(crate) const ATTEMPTS: &str = "
+    SELECT s.name AS stage, a.attempt, a.state, a.fingerprint, a.pid, a.started,
+    a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.failure
+    FROM attempts a JOIN stages s ON s.run_id = a.run_id AND s.position = a.position
+    WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
+    ORDER BY a.position, a.attempt";
+
+/// The parts of the fingerprints of a run's stages.
+pub(crate) const STAGE_PARTS: &str = "
+    SELECT s.name, p.parts
+    FROM stage_parts p JOIN stages s ON s.run_id = p.run_id AND s.position = p.position
+    WHERE p.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY p.position";
+
+/// What the stages of a run made; of a cached one, what its origin made.
+pub(crate) const ARTIFACTS: &str = "
+    SELECT s.name AS stage, o.port, o.type AS port_type, o.digest, o.bytes, o.meta
+    FROM stages s JOIN outputs o ON o.run_id = s.source_run_id
+    AND o.position = s.source_position AND o.attempt = s.source_attempt
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
+    ORDER BY s.position, o.place";
+
+/// What the stages of a run read.
+pub(crate) const INPUTS: &str = "
+    SELECT s.name AS stage, i.port, i.from_stage, i.from_output, i.digest
+    FROM inputs i JOIN stages s ON s.run_id = i.run_id AND s.position = i.position
+    WHERE i.run_id = (SELECT id FROM runs WHERE public_id = $1)
+    ORDER BY i.position, i.place";
+
+/// The kept events of a run after one of them.
+pub(crate) const EVENTS: &str = "
+    SELECT id, time, body FROM events
+    WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND id > $2 ORDER BY id";
