@@ -125,6 +125,29 @@ fn logs_are_printed_whole_or_their_end() {
 }
 
 #[test]
+fn a_stage_alone_is_that_of_the_last_run() {
+    let sandbox = Sandbox::with_pipeline(
+        r#"
+pipeline: speaks
+stages:
+  talk:
+    uses: command
+    with:
+      run: 'echo hello; echo "{\"metric\": \"words\", \"value\": 1}" >> $WICK_METRICS; echo x > ${outputs.said}'
+      outputs: {said: file}
+"#,
+    );
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    let ran = sandbox.wick(&["logs", "talk"]).ends_with(0);
+    assert_eq!(ran.stdout, "hello\n");
+    sandbox.wick(&["logs", "talk", "-n", "0"]).ends_with(0);
+    sandbox.wick(&["metrics", "talk.words"]).ends_with(0).says(&["talk.words"]);
+    sandbox.wick(&["artifacts", "talk.said"]).ends_with(0).says(&["talk.said"]);
+    sandbox.wick(&["logs", "nobody"]).ends_with(2).says(&["no run is called `nobody`"]);
+    sandbox.wick(&["logs", "--follow"]).ends_with(2).says(&["of which stage"]);
+}
+
+#[test]
 fn show_prints_the_pipeline_as_it_was_run() {
     let (sandbox, first, _) = two_runs();
     sandbox.write("pipeline.yaml", "pipeline: other\nstages: {}\n");

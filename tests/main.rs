@@ -8,6 +8,7 @@ mod help;
 mod history;
 mod init;
 mod project;
+mod ready;
 mod recovery;
 mod run;
 mod sandbox;

@@ -1,6 +1,6 @@
 //! Which folder is the project.
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Ran, Sandbox};
 
 const TRIVIAL: &str =
     "pipeline: trivial\nstages:\n  only:\n    uses: command\n    with: {run: 'true'}\n";
@@ -68,4 +68,19 @@ fn the_store_is_chosen_by_flag_before_environment() {
     assert!(sandbox.has("by-environment.db"));
     sandbox.wick(&["run", "pipeline.yaml", "--store", "by-flag.db"]).ends_with(0);
     assert!(sandbox.has("by-flag.db"));
+}
+
+#[test]
+fn suggested_commands_can_be_copied() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "my project/pipeline.yaml",
+        "pipeline: p\nstages: {a: {uses: command, with: {run: [\"true\"]}}}\n",
+    );
+    let path = sandbox.path().join("my project/pipeline.yaml");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let mut command = sandbox.command(&["run", &path.display().to_string()]);
+    let output = command.current_dir(elsewhere.path()).output().expect("wick starts");
+    let project = format!("--project '{}'", path.parent().expect("a parent").display());
+    Ran::new(&["run"], output).ends_with(0).says(&[&project]);
 }

@@ -45,6 +45,24 @@ pub async fn find_run(store: &dyn Store, text: &str) -> CommandResult<RunId> {
     }
 }
 
+/// The run and the name in it that were typed. A name alone is looked for in the last run:
+/// `wick logs train` is what people type first.
+pub async fn find_run_and_name(
+    store: &dyn Store,
+    run: &str,
+    name: Option<&str>,
+) -> CommandResult<(RunId, Option<String>)> {
+    if name.is_none()
+        && let [last] = store.find_runs("@last").await?.as_slice()
+    {
+        let stage = run.split('.').next().unwrap_or(run);
+        if store.stages(last).await?.iter().any(|record| record.stage == *stage) {
+            return Ok((last.clone(), Some(run.to_owned())));
+        }
+    }
+    Ok((find_run(store, run).await?, name.map(str::to_owned)))
+}
+
 /// All that the views of a run show.
 pub struct RunHistory {
     /// The run.

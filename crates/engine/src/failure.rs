@@ -106,9 +106,10 @@ pub fn refused(step: SpawnStep, errno: i32, spec: &ProcessSpec) -> Failure {
 /// The failure of an attempt whose supervisor died.
 pub fn supervisor_lost() -> Failure {
     failure(
-        FailureCause::Spawn,
-        "the process that watches over the attempts died, and they with it".to_owned(),
-        None,
+        FailureCause::Signal,
+        "the supervisor died, the process that watches over the attempts, and they with it"
+            .to_owned(),
+        Some("something killed it, perhaps for lack of memory; `wick rerun` goes on"),
     )
 }
 

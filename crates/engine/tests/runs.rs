@@ -464,7 +464,7 @@ fn a_killed_supervisor_fails_what_ran() {
     assert!(no_process_in(&project.folder), "the first try was left behind");
     let attempts = project.runtime.block_on(project.store.attempts(&outcome.run)).expect("rows");
     let failure = attempts[0].failure.as_ref().expect("a failure");
-    assert_eq!(failure.cause, FailureCause::Spawn);
+    assert_eq!(failure.cause, FailureCause::Signal);
 }
 
 /// Cancels the run when the stage `start` has begun.

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan,
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ impl Default for Style {
 /// shown; `source` is what was parsed.
 pub fn render(diagnostics: &[Diagnostic], file: &str, source: &[u8], style: Style) -> String {
     let text = SourceText::new(source);
-    let named = NamedSource::new(file, text.text().to_owned());
+    let named = Excerpts { file, text: text.text() };
     let theme = match (style.unicode, style.color) {
         (true, true) => GraphicalTheme::unicode(),
         (true, false) => GraphicalTheme::unicode_nocolor(),
@@ -110,12 +111,62 @@ pub fn to_json(diagnostics: &[Diagnostic], file: &str, source: &[u8]) -> Value {
     Value::Array(all.collect())
 }
 
+/// A line longer than this many bytes is shown in part.
+const MAX_LINE: usize = 400;
+
+/// How many bytes around the place in question are shown of such a line.
+const AROUND: usize = 60;
+
+/// The text that excerpts are taken of. Of very long lines they show only the part in question:
+/// a file in one line of many megabytes must not be printed to say that it is too large.
+#[derive(Debug)]
+struct Excerpts<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl SourceCode for Excerpts<'_> {
+    fn read_span<'b>(
+        &'b self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
+        let whole = self.text.read_span(span, lines_before, lines_after)?;
+        let (mut start, mut end) =
+            (whole.span().offset(), whole.span().offset() + whole.span().len());
+        let mut line = whole.line();
+        let mut lines = whole.line_count();
+        if self.text[start..end].lines().any(|line| line.len() > MAX_LINE) {
+            let marked = span.offset()..span.offset() + span.len().min(MAX_LINE);
+            let shown_from = self.text.floor_char_boundary(marked.start.saturating_sub(AROUND));
+            let shown_to = self.text.ceil_char_boundary(marked.end + AROUND);
+            let skipped = &self.text[start..shown_from.max(start)];
+            line += skipped.matches('\n').count();
+            (start, end) = (shown_from.max(start), shown_to.min(end));
+            lines = self.text[start..end].lines().count();
+        }
+        let shown = &self.text[start..end];
+        // In characters, as editors count them, and the JSON does.
+        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let column = self.text[line_start..start].chars().count();
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.file.to_owned(),
+            shown.as_bytes(),
+            (start, shown.len()).into(),
+            line,
+            column,
+            lines,
+        )))
+    }
+}
+
 /// A diagnostic as miette wants it.
 #[derive(Debug)]
 struct Drawn<'a> {
     diagnostic: &'a Diagnostic,
     text: &'a SourceText<'a>,
-    source: &'a NamedSource<String>,
+    source: &'a Excerpts<'a>,
 }
 
 impl fmt::Display for Drawn<'_> {
@@ -165,5 +216,21 @@ impl Drawn<'_> {
         let shown = &self.text.text()[span.start..span.end];
         let first_line = shown.lines().next().unwrap_or("").trim_end();
         (span.start, first_line.len()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_very_long_line_a_part_is_shown() {
+        let source = format!("pipeline: x\n{}wrong{}", "é".repeat(5_000), "b".repeat(1_000_000));
+        let start = "pipeline: x\n".len() + 10_000;
+        let found = Diagnostic::error("syntax", Span::new(start, start + 5), "this is wrong");
+        let shown = render(&[found], "long.yaml", source.as_bytes(), Style::default());
+        assert!(shown.len() < 2_000, "{} bytes", shown.len());
+        assert!(shown.contains("long.yaml:2:5001"), "{shown}");
+        assert!(shown.contains("éwrongb"), "{shown}");
     }
 }

@@ -74,15 +74,15 @@ pub struct LogsArgs {
     pub stage: Option<String>,
 
     /// This attempt rather than the last
-    #[arg(long, value_name = "N", requires = "stage")]
+    #[arg(long, value_name = "N")]
     pub attempt: Option<u32>,
 
     /// Only the last N lines
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, visible_short_alias = 'n', value_name = "N")]
     pub tail: Option<usize>,
 
     /// Go on printing until the attempt ends
-    #[arg(short, long, requires = "stage")]
+    #[arg(short, long)]
     pub follow: bool,
 }
 

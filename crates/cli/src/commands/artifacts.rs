@@ -9,19 +9,19 @@ use wick_store::ArtifactRecord;
 
 use crate::args::{ArtifactsArgs, GlobalArgs};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
-use crate::history::find_run;
+use crate::history::find_run_and_name;
 use crate::render::{Cell, Paint, Table, Ui, human, run_view};
 use crate::session::Session;
 
 pub async fn artifacts(args: &ArtifactsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    let run = find_run(&*session.store, &args.run).await?;
+    let (run, name) = find_run_and_name(&*session.store, &args.run, args.name.as_deref()).await?;
     let all = session.store.artifacts(&run).await?;
     let chosen: Vec<&ArtifactRecord> = all
         .iter()
-        .filter(|artifact| args.name.as_deref().is_none_or(|name| is_called(artifact, name)))
+        .filter(|artifact| name.as_deref().is_none_or(|name| is_called(artifact, name)))
         .collect();
-    if let (true, Some(name)) = (chosen.is_empty(), &args.name) {
+    if let (true, Some(name)) = (chosen.is_empty(), &name) {
         return Err(CommandError::invalid(format!("no artifact of run {run} is called `{name}`"))
             .hint("`wick artifacts` without a name lists them"));
     }

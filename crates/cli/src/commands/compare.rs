@@ -37,7 +37,7 @@ pub async fn compare(args: &CompareArgs, global: &GlobalArgs, ui: &Ui) -> Comman
     ui.print(format_args!("B  {}", run_view::headline(ui, &b.history)));
     print_params(ui, &params);
     print_metrics(ui, &metrics);
-    print_stages(ui, &stages);
+    print_stages(ui, &stages, [&a.history, &b.history]);
     if params.is_empty() && metrics.is_empty() && stages.is_empty() {
         ui.print("\nno param, metric or stage differs");
     }
@@ -286,20 +286,20 @@ fn print_metrics(ui: &Ui, rows: &[MetricRow]) {
     ui.print(format_args!("\n{}", table.render()));
 }
 
-fn print_stages(ui: &Ui, rows: &[StageRow]) {
+fn print_stages(ui: &Ui, rows: &[StageRow], [in_a, in_b]: [&RunHistory; 2]) {
     if rows.is_empty() {
         return;
     }
-    let cells = |stage: &Option<StageRecord>| match stage {
+    let cells = |history: &RunHistory, stage: &Option<StageRecord>| match stage {
         Some(stage) => (
             Cell::painted(attempt_paint(stage.state), stage.state),
-            Cell::number(run_view::stage_time(stage)),
+            Cell::number(run_view::stage_time(history, stage)),
         ),
         None => (Cell::new("–"), Cell::new("")),
     };
     let mut table = Table::new(ui, &["stage", "A", "", "B", "", "why"]);
     for row in rows {
-        let ((a, a_time), (b, b_time)) = (cells(&row.a), cells(&row.b));
+        let ((a, a_time), (b, b_time)) = (cells(in_a, &row.a), cells(in_b, &row.b));
         table.row([Cell::new(&row.name), a, a_time, b, b_time, Cell::new(row.why.join(", "))]);
     }
     ui.print(format_args!("\n{}", table.render()));

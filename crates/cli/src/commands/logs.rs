@@ -11,7 +11,7 @@ use wick_store::StageRecord;
 
 use crate::args::{GlobalArgs, LogsArgs};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
-use crate::history::{RunHistory, find_run};
+use crate::history::{RunHistory, find_run_and_name};
 use crate::project::Project;
 use crate::render::{Paint, Ui};
 use crate::session::Session;
@@ -21,9 +21,13 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 
 pub async fn logs(args: &LogsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    let run = find_run(&*session.store, &args.run).await?;
+    let (run, name) = find_run_and_name(&*session.store, &args.run, args.stage.as_deref()).await?;
     let history = RunHistory::load(&*session.store, &run).await?;
-    let Some(name) = &args.stage else {
+    let Some(name) = &name else {
+        if args.follow || args.attempt.is_some() {
+            return Err(CommandError::invalid("it is not said of which stage")
+                .hint(format!("name it: `wick logs {run} STAGE`")));
+        }
         return all(&session.project, &history, args.tail, ui);
     };
     let stage = find_stage(&history, name)?;
@@ -109,7 +113,7 @@ fn attempt_folder(
                 CommandError::invalid(format!("stage {} did not run in this run", stage.stage));
             return Err(match &stage.because {
                 Some(because) => error.hint(format!(
-                    "it needs {because}, which did not succeed: `wick logs {} {because}`",
+                    "it was not started because {because} failed: `wick logs {} {because}`",
                     history.run.id
                 )),
                 None => error.hint(format!("it is {}", stage.state)),

@@ -8,7 +8,7 @@ use wick_store::{MetricSummary, Series};
 
 use crate::args::{GlobalArgs, MetricsArgs, MetricsFormat};
 use crate::error::{CommandError, CommandResult, ExitCode};
-use crate::history::find_run;
+use crate::history::find_run_and_name;
 use crate::render::{Cell, Paint, Table, Ui, human, plot, run_view};
 use crate::session::Session;
 
@@ -20,13 +20,13 @@ const PLOT_HEIGHT: usize = 12;
 
 pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    let run = find_run(&*session.store, &args.run).await?;
+    let (run, key) = find_run_and_name(&*session.store, &args.run, args.key.as_deref()).await?;
     let all = session.store.latest_metrics(&run).await?;
-    let chosen: Vec<&MetricSummary> = match &args.key {
+    let chosen: Vec<&MetricSummary> = match &key {
         Some(key) => all.iter().filter(|metric| is_called(metric, key)).collect(),
         None => all.iter().collect(),
     };
-    if let (true, Some(key)) = (chosen.is_empty(), &args.key) {
+    if let (true, Some(key)) = (chosen.is_empty(), &key) {
         return Err(no_such_metric(key, &all));
     }
     let series = session.store.series(&run, args.key.as_deref()).await?;

@@ -46,7 +46,10 @@ fn print(ui: &Ui, plan: &Plan, preview: &Preview) {
             PreviewDecision::Unknown { after } => (
                 Paint::Plain,
                 "perhaps",
-                format!("cached if {} still makes the same", names(after)),
+                match after.as_slice() {
+                    [only] => format!("cached if {only} still makes the same"),
+                    several => format!("cached if {} still make the same", names(several)),
+                },
             ),
         };
         table.row([

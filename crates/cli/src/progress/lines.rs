@@ -109,7 +109,7 @@ impl Lines {
             }
             EventBody::StageSkipped { stage, because } => {
                 let text =
-                    format!("{}  needs {because}", self.style.paint(Paint::Faint, "skipped"));
+                    format!("{}  {because} failed", self.style.paint(Paint::Faint, "skipped"));
                 self.unless_many(|this| this.line(stage, text))
             }
             EventBody::StageCancelled { stage } => {

@@ -9,7 +9,7 @@ use wick_engine::Totals;
 
 use super::lines::{Lines, stages_done};
 use super::stages::RunningStages;
-use crate::render::{Paint, Style, human};
+use crate::render::{Paint, Style, human, terminal_width};
 
 /// How finely a bar is divided: progress is a fraction, bars count whole steps.
 const STEPS: f64 = 1000.0;
@@ -19,6 +19,9 @@ const MAX_BARS: usize = 12;
 
 /// How often bars are redrawn, in frames a second.
 const FRAMES: u8 = 10;
+
+/// Below so many columns bars are short.
+const NARROW: u16 = 100;
 
 /// Where bars are drawn: the standard error.
 pub fn bars() -> MultiProgress {
@@ -46,7 +49,7 @@ impl Live {
         let names = stages.clone().into_iter();
         let width = names.map(|name| name.as_str().len()).max().unwrap_or_default();
         let overall = bars.add(ProgressBar::new_spinner());
-        overall.set_style(template("{msg}"));
+        overall.set_style(template("{wide_msg}"));
         Self {
             style,
             width: width.min(32),
@@ -117,7 +120,7 @@ impl Live {
         let bar = self.bars.insert_before(&self.overall, ProgressBar::new_spinner());
         let width = self.width;
         bar.set_prefix(self.style.paint(Paint::Strong, format_args!("{:width$}", stage.as_str())));
-        bar.set_style(template("{prefix}  {spinner:.blue} {elapsed} {msg}"));
+        bar.set_style(template("{prefix}  {spinner:.blue} {elapsed} {wide_msg}"));
         if attempt > 1 {
             bar.set_message(format!("attempt {attempt}"));
         }
@@ -135,19 +138,28 @@ impl Live {
     }
 }
 
-/// Draws how far a stage is.
+/// Draws how far a stage is. The time left goes before the rest, which a narrow terminal cuts.
 fn draw(bar: &ProgressBar, progress: &Progress, mut text: String, left: Option<i64>) {
     if let Some(left) = left {
-        text.push_str(&format!("  {} left", human::micros(left)));
+        text.insert_str(0, &format!("{} left  ", human::micros(left)));
     }
     if let Some(total) = progress.total.filter(|total| *total > 0.0) {
         if bar.length().is_none() {
             bar.set_length(STEPS as u64);
-            bar.set_style(template("{prefix}  [{bar:24.blue}] {msg}").progress_chars("━╸ "));
+            bar.set_style(template(bar_template()).progress_chars("━╸ "));
         }
         bar.set_position((progress.done / total * STEPS).clamp(0.0, STEPS) as u64);
     }
     bar.set_message(text);
+}
+
+/// A line that is cut at the terminal's edge rather than wrapped: indicatif draws over what it
+/// has drawn before, line by line. On a narrow terminal the words need the room more than the bar.
+fn bar_template() -> &'static str {
+    match terminal_width() {
+        Some(width) if width < NARROW => "{prefix}  [{bar:8.blue}] {wide_msg}",
+        _ => "{prefix}  [{bar:24.blue}] {wide_msg}",
+    }
 }
 
 /// A template written in this file; one with a mistake in it falls back to a plain bar.

@@ -12,7 +12,7 @@ pub use config::Config;
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, CommandResult, ResultExt};
-use crate::render::Ui;
+use crate::render::{Ui, human};
 
 /// The file that makes a folder a project and configures it.
 pub const CONFIG_FILE: &str = "wick.yaml";
@@ -137,7 +137,7 @@ impl Project {
         let here = std::env::current_dir().ok().and_then(|here| here.canonicalize().ok());
         match here.and_then(|here| find_here(&here)) {
             Some(found) if found == self.root => String::new(),
-            _ => format!(" --project {}", Self::shown(&self.root)),
+            _ => format!(" --project {}", human::shell_word(&Self::shown(&self.root))),
         }
     }
 
@@ -145,6 +145,8 @@ impl Project {
     pub fn shown(path: &Path) -> String {
         std::env::current_dir()
             .ok()
+            // Everything is below the root; without its first slash a path looks misspelt.
+            .filter(|here| here.parent().is_some())
             .and_then(|here| path.strip_prefix(here).ok().map(|below| below.display().to_string()))
             .filter(|below| !below.is_empty())
             .unwrap_or_else(|| path.display().to_string())

@@ -13,6 +13,16 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// `text` as one word of a shell's line, for commands that people are to copy.
+pub fn shell_word(text: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@%+=,".contains(char);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// `85 ms`, `4.2 s`, `1 min 52 s`, `3 h 04 min`, `2 d 3 h`.
 pub fn micros(micros: i64) -> String {
     let micros = micros.max(0);
@@ -174,6 +184,14 @@ pub const fn cause(cause: FailureCause) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_command_survive_the_shell() {
+        assert_eq!(shell_word("/a/b-c.yaml"), "/a/b-c.yaml");
+        assert_eq!(shell_word("my project"), "'my project'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
 
     #[test]
     fn durations_are_short() {

@@ -12,4 +12,4 @@ pub mod ui;
 
 pub use style::{Paint, Style};
 pub use table::{Cell, Table};
-pub use ui::Ui;
+pub use ui::{Ui, terminal_width};

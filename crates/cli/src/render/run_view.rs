@@ -46,7 +46,7 @@ pub fn stages_table(ui: &Ui, history: &RunHistory, all: bool) -> String {
             Cell::painted(Paint::Strong, &stage.stage),
             Cell::painted(Paint::Faint, &stage.kind),
             Cell::painted(attempt_paint(stage.state), stage.state),
-            Cell::number(stage_time(stage)),
+            Cell::number(stage_time(history, stage)),
             Cell::new(stage_result(history, stage)),
         ]);
     }
@@ -79,12 +79,19 @@ fn choose_stages(stages: &[StageRecord], limit: usize) -> Vec<&StageRecord> {
     places.into_iter().map(|place| &stages[place]).collect()
 }
 
-/// How long a stage took in this run; nothing for one that did not run.
-pub fn stage_time(stage: &StageRecord) -> String {
+/// How long a stage took in this run, all its attempts together; nothing for one that did not
+/// run.
+pub fn stage_time(history: &RunHistory, stage: &StageRecord) -> String {
+    // The engine records a start somewhat before there is room for the process, so what the
+    // processes themselves took is closer to the truth than the times of the records.
+    let attempts = history.attempts.iter().filter(|attempt| attempt.stage == stage.stage);
+    let used: u64 =
+        attempts.filter_map(|attempt| attempt.usage.as_ref()).map(|usage| usage.wall_micros).sum();
     match (stage.state, stage.started, stage.finished) {
         (AttemptState::Cached | AttemptState::Skipped | AttemptState::Queued, _, _) => {
             String::new()
         }
+        (_, _, Some(_)) if used > 0 => human::micros(i64::try_from(used).unwrap_or(i64::MAX)),
         (_, Some(started), Some(finished)) => human::micros(finished.micros_since(started)),
         (AttemptState::Running, Some(started), None) => {
             human::micros(human::now().micros_since(started))
@@ -114,7 +121,7 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
             stage.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default()
         }
         AttemptState::Skipped => {
-            stage.because.as_ref().map(|because| format!("needs {because}")).unwrap_or_default()
+            stage.because.as_ref().map(|because| format!("{because} failed")).unwrap_or_default()
         }
         AttemptState::Queued | AttemptState::Running | AttemptState::Cancelled => String::new(),
     }

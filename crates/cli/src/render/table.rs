@@ -1,12 +1,18 @@
 //! Plain tables: a header, columns two spaces apart, no lines.
 
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement};
+use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Width};
 
 use crate::render::{Paint, Ui};
+
+/// To how many columns text is wrapped at the least. On a terminal too narrow for that the lines
+/// run over its edge: better than words in pieces of a few letters.
+const LEAST_WRAPPED: u16 = 24;
 
 /// A table under construction.
 pub struct Table {
     inner: comfy_table::Table,
+    /// How wide the text of each column is.
+    widths: Vec<usize>,
 }
 
 /// A cell with its look.
@@ -82,11 +88,16 @@ impl Table {
                 header.iter().map(|title| Cell::painted(Paint::Faint, title).into_inner()),
             );
         }
-        Self { inner }
+        Self { inner, widths: vec![0; header.len()] }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        let cells: Vec<Cell> = cells.into_iter().collect();
+        self.widths.resize(self.widths.len().max(cells.len()), 0);
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = (*width).max(cell.text.chars().count());
+        }
         self.inner.add_row(cells.into_iter().map(Cell::into_inner));
     }
 
@@ -106,8 +117,12 @@ impl Table {
 
     /// The table as text, without a line break at its end.
     pub fn render(mut self) -> String {
-        for column in self.inner.column_iter_mut() {
+        for (column, width) in self.inner.column_iter_mut().zip(self.widths) {
             column.set_padding((0, 2));
+            if column.constraint().is_none() && width > usize::from(LEAST_WRAPPED) {
+                let least = ColumnConstraint::LowerBoundary(Width::Fixed(LEAST_WRAPPED));
+                column.set_constraint(least);
+            }
         }
         let lines: Vec<String> =
             self.inner.lines().map(|line| line.trim_end().to_owned()).collect();

@@ -35,7 +35,7 @@ impl Ui {
         Self {
             out: Style::choose(global.color, out_is_terminal),
             err: Style::choose(global.color, err_is_terminal),
-            width: out_is_terminal.then(terminal_width).flatten(),
+            width: out_is_terminal.then(output_width).flatten(),
             live: err_is_terminal && !dumb && !global.quiet,
             verbosity: if global.quiet { -1 } else { i16::from(global.verbose) },
             closed: AtomicBool::new(false),
@@ -113,8 +113,17 @@ impl Ui {
 }
 
 /// The columns of the terminal that the standard output is.
-fn terminal_width() -> Option<u16> {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).ok()?.ws_col;
+fn output_width() -> Option<u16> {
+    width_of(io::stdout())
+}
+
+/// The width of the terminal that the standard error goes to.
+pub fn terminal_width() -> Option<u16> {
+    width_of(io::stderr())
+}
+
+fn width_of(stream: impl std::os::fd::AsFd) -> Option<u16> {
+    let columns = rustix::termios::tcgetwinsize(stream).ok()?.ws_col;
     // Some pseudo-terminals say 0; narrower than this no table can be read anyway.
     (columns > 0).then_some(columns.max(40))
 }

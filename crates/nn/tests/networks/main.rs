@@ -5,7 +5,6 @@
 
 mod gradients;
 mod learning;
-mod mnist;
 mod reference;
 mod stages;
 

@@ -2,7 +2,6 @@
 
 mod cluster;
 mod driving;
-mod figures;
 mod history;
 mod models;
 mod postgres;

@@ -27,11 +27,10 @@ impl Watcher for StageWatcher<'_, '_> {
             return Ok(());
         }
         let note = format!(
-            "loss {:.4}, {} {}/s, {} left",
+            "loss {:.4}, {} {}/s",
             report.loss,
             thousands(report.rows_per_second),
-            self.unit(),
-            duration(report.seconds_left)
+            self.unit()
         );
         self.context.progress(Progress {
             unit: "epoch".to_owned(),
@@ -80,16 +79,6 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// `8 s`, `3 min 20 s`, `2 h 5 min`.
-fn duration(seconds: f64) -> String {
-    let seconds = seconds.round().max(0.0) as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,8 +87,5 @@ mod tests {
     fn numbers_are_shown_for_people() {
         assert_eq!(thousands(1_234_567.4), "1,234,567");
         assert_eq!(thousands(999.0), "999");
-        assert_eq!(duration(8.4), "8 s");
-        assert_eq!(duration(200.0), "3 min 20 s");
-        assert_eq!(duration(7_500.0), "2 h 5 min");
     }
 }

@@ -1,8 +1,10 @@
-//! What the paths cost that every stage takes. Prints figures; run it with
-//! `cargo test -p wick-store --test store figures -- --ignored --nocapture`.
+//! What the paths cost that every stage takes, and what questions cost in a long history:
+//! `cargo bench -p wick-store`. A Postgres is measured too if its address is given:
+//! `cargo bench -p wick-store -- postgres://…`; it should be an empty database.
 
-#![expect(clippy::print_stdout, reason = "that is what they are for")]
+#![expect(clippy::print_stdout, reason = "that is what benches are for")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,7 +12,23 @@ use wick_core::{AttemptState, Event, EventBody, StageOrigin, Token};
 use wick_store::sqlite::SqliteStore;
 use wick_store::{RunQuery, Store};
 
-use crate::world::*;
+#[path = "../tests/store/world.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod world;
+
+use world::*;
+
+fn main() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        small_history().await;
+        long_history().await;
+        for address in std::env::args().skip(1).filter(|word| word.starts_with("postgres")) {
+            hot_paths(&*wick_store::open(&address).await.expect("a store")).await;
+        }
+    });
+}
 
 /// Processor time of this process so far.
 fn cpu() -> Duration {
@@ -40,28 +58,23 @@ async fn figure<T>(name: &str, count: u32, work: impl Future<Output = T>) -> T {
     done
 }
 
-#[test]
-#[ignore = "prints figures"]
-fn figures() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let folder = TempDir::new_in("/var/tmp").expect("a folder");
-        let path = folder.path().join("store.db");
-        figure("open, new", 1, SqliteStore::open(&path)).await.expect("a store").close().await;
-        for _ in 0..3 {
-            let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
-            figure("first read", 1, store.find_runs("@last")).await.expect("an answer");
-            figure("interrupt_dead_runs", 1, store.interrupt_dead_runs(now())).await.expect("ok");
-            store.close().await;
-        }
-        let store = SqliteStore::open(&path).await.expect("a store");
-        hot_paths(&store).await;
-        figure("close", 1, store.close()).await;
+/// A store that is new, or holds a few runs of a thousand stages.
+async fn small_history() {
+    let folder = TempDir::new_in("/var/tmp").expect("a folder");
+    let path = folder.path().join("store.db");
+    figure("open, new", 1, SqliteStore::open(&path)).await.expect("a store").close().await;
+    for _ in 0..3 {
         let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
-        let prints = prints(20);
-        figure("find_cached, 1,000, first", 1, store.find_cached(&prints)).await.expect("found");
-    });
+        figure("first read", 1, store.find_runs("@last")).await.expect("an answer");
+        figure("interrupt_dead_runs", 1, store.interrupt_dead_runs(now())).await.expect("ok");
+        store.close().await;
+    }
+    let store = SqliteStore::open(&path).await.expect("a store");
+    hot_paths(&store).await;
+    figure("close", 1, store.close()).await;
+    let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
+    let prints = prints(20);
+    figure("find_cached, 1,000, first", 1, store.find_cached(&prints)).await.expect("found");
 }
 
 fn names() -> Vec<String> {
@@ -161,10 +174,13 @@ async fn hot_paths(store: &dyn Store) {
         .expect("series");
 }
 
-#[test]
-#[ignore = "prints figures"]
-fn figures_of_postgres() {
-    crate::postgres::run(async |store| hot_paths(store).await);
+/// Tells the file itself, past the store.
+async fn execute(path: &Path, sql: &'static str) {
+    use sqlx::ConnectOptions;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = options.connect().await.expect("a connection");
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("it works");
+    sqlx::Connection::close(connection).await.expect("it closes");
 }
 
 /// A history of 100,000 runs of ten stages, five metrics and three params each.
@@ -196,47 +212,42 @@ const FILL: &str = "
     INSERT INTO metric_points (metric_id, place, step, time, value)
         SELECT id, 0, 0, 0, value FROM metrics;";
 
-#[test]
-#[ignore = "prints figures"]
-fn figures_of_100_000_runs() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let folder = TempDir::new_in("/var/tmp").expect("a folder");
-        let path = folder.path().join("store.db");
-        SqliteStore::open(&path).await.expect("a store").close().await;
-        figure("fill", 1, crate::sqlite::execute(&path, FILL)).await;
-        let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
-        for _ in 0..2 {
-            let list = async |query: RunQuery| store.runs(&query).await.expect("runs").len();
-            let page = RunQuery { limit: 50, ..RunQuery::default() };
-            assert_eq!(figure("50 newest runs", 1, list(page.clone())).await, 50);
-            let experiment = Some("experiment_7".parse().expect("a name"));
-            let query = RunQuery { experiment, ..page.clone() };
-            assert_eq!(figure("50 of an experiment", 1, list(query)).await, 50);
-            let query = RunQuery { state: Some(wick_core::RunState::Failed), ..page.clone() };
-            assert_eq!(figure("50 failed", 1, list(query)).await, 50);
-            let query = RunQuery { offset: 90_000, ..page };
-            assert_eq!(figure("50 after 90,000", 1, list(query)).await, 50);
-            let found = figure("a prefix", 1, store.find_runs("0000000123")).await;
-            let run = found.expect("an answer").swap_remove(0);
-            figure("a run", 1, store.run(&run)).await.expect("the run");
-            figure("its stages", 1, store.stages(&run)).await.expect("stages");
-            let metrics = figure("its metrics", 1, store.latest_metrics(&run)).await;
-            assert_eq!(metrics.expect("metrics").len(), 5);
-            let series = figure("a series", 1, store.series(&run, Some("m3"))).await;
-            assert_eq!(series.expect("series").len(), 1);
-            let stages = store.stages(&run).await.expect("stages");
-            let prints: Vec<_> = stages.iter().filter_map(|stage| stage.fingerprint).collect();
-            figure("find_cached, 10", 1, store.find_cached(&prints)).await.expect("found");
-            figure("interrupt_dead_runs", 1, store.interrupt_dead_runs(now())).await.expect("ok");
-        }
-        Driven::new(&store, &["a"]).await.succeed("a", "a").await;
-        figure("a whole small run", 1, async {
-            let driven = Driven::new(&store, &["a"]).await;
-            driven.succeed("a", "a").await;
-            driven.end(wick_core::RunState::Succeeded).await;
-        })
-        .await;
-    });
+/// A store of 100,000 runs.
+async fn long_history() {
+    let folder = TempDir::new_in("/var/tmp").expect("a folder");
+    let path = folder.path().join("store.db");
+    SqliteStore::open(&path).await.expect("a store").close().await;
+    figure("fill", 1, execute(&path, FILL)).await;
+    let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
+    for _ in 0..2 {
+        let list = async |query: RunQuery| store.runs(&query).await.expect("runs").len();
+        let page = RunQuery { limit: 50, ..RunQuery::default() };
+        assert_eq!(figure("50 newest runs", 1, list(page.clone())).await, 50);
+        let experiment = Some("experiment_7".parse().expect("a name"));
+        let query = RunQuery { experiment, ..page.clone() };
+        assert_eq!(figure("50 of an experiment", 1, list(query)).await, 50);
+        let query = RunQuery { state: Some(wick_core::RunState::Failed), ..page.clone() };
+        assert_eq!(figure("50 failed", 1, list(query)).await, 50);
+        let query = RunQuery { offset: 90_000, ..page };
+        assert_eq!(figure("50 after 90,000", 1, list(query)).await, 50);
+        let found = figure("a prefix", 1, store.find_runs("0000000123")).await;
+        let run = found.expect("an answer").swap_remove(0);
+        figure("a run", 1, store.run(&run)).await.expect("the run");
+        figure("its stages", 1, store.stages(&run)).await.expect("stages");
+        let metrics = figure("its metrics", 1, store.latest_metrics(&run)).await;
+        assert_eq!(metrics.expect("metrics").len(), 5);
+        let series = figure("a series", 1, store.series(&run, Some("m3"))).await;
+        assert_eq!(series.expect("series").len(), 1);
+        let stages = store.stages(&run).await.expect("stages");
+        let prints: Vec<_> = stages.iter().filter_map(|stage| stage.fingerprint).collect();
+        figure("find_cached, 10", 1, store.find_cached(&prints)).await.expect("found");
+        figure("interrupt_dead_runs", 1, store.interrupt_dead_runs(now())).await.expect("ok");
+    }
+    Driven::new(&store, &["a"]).await.succeed("a", "a").await;
+    figure("a whole small run", 1, async {
+        let driven = Driven::new(&store, &["a"]).await;
+        driven.succeed("a", "a").await;
+        driven.end(wick_core::RunState::Succeeded).await;
+    })
+    .await;
 }

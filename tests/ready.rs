@@ -1,0 +1,85 @@
+//! The ready pipelines, as they are, on the data that lies beside them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+fn pipelines() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
+}
+
+/// The last value of a metric of the last run.
+#[track_caller]
+fn metric(sandbox: &Sandbox, stage: &str, key: &str) -> f64 {
+    let shown = sandbox.json(&["metrics", "-o", "json"]);
+    let metrics = shown["metrics"].as_array().expect("metrics");
+    let found = metrics.iter().find(|metric| metric["stage"] == stage && metric["key"] == key);
+    let last = found.and_then(|metric| metric["value"].as_f64());
+    last.unwrap_or_else(|| panic!("no {stage}.{key} in {shown:#}"))
+}
+
+/// A sandbox with this ready pipeline and a link to its data.
+fn sandbox_with(file: &str, change: impl Fn(String) -> String) -> Sandbox {
+    let text = std::fs::read_to_string(pipelines().join(file)).expect("a ready pipeline");
+    let sandbox = Sandbox::new();
+    sandbox.write(file, &change(text));
+    for folder in ["data", "scripts"] {
+        std::os::unix::fs::symlink(pipelines().join(folder), sandbox.path().join(folder))
+            .expect("a link");
+    }
+    sandbox
+}
+
+#[test]
+fn every_ready_pipeline_is_free_of_mistakes() {
+    let sandbox = Sandbox::new();
+    let folder = std::fs::read_dir(pipelines()).expect("pipelines");
+    for file in folder.map(|entry| entry.expect("an entry").path()) {
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            let ran = sandbox.wick(&["check", &file.display().to_string()]).ends_with(0);
+            assert!(!ran.everything().contains("warning"), "{}", ran.everything());
+        }
+    }
+}
+
+#[test]
+fn the_digits_are_learned_explained_compressed_and_registered() {
+    // One epoch instead of ten: enough for the way through, not for the gate of the real one.
+    let sandbox = sandbox_with("mnist-cnn.yaml", |text| {
+        let lower = text.replace(">= 0.98", ">= 0.95");
+        assert_ne!(lower, text, "the gate has moved");
+        lower
+    });
+    sandbox.wick(&["run", "mnist-cnn.yaml", "-p", "epochs=1"]).ends_with(0);
+    for (stage, state) in sandbox.states("@last") {
+        assert_eq!(state, "succeeded", "{stage}");
+    }
+    assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.95);
+    assert!(metric(&sandbox, "train", "validation.accuracy") >= 0.95);
+    assert!(metric(&sandbox, "compress", "ratio") > 2.0, "int8 is a quarter of float32");
+    let models: Value = sandbox.json(&["models", "mnist", "-o", "json"]);
+    assert_eq!(models["models"][0]["name"], "mnist", "{models:#}");
+    sandbox.wick(&["run", "mnist-cnn.yaml", "-p", "epochs=1"]).ends_with(0).says(&["9 cached"]);
+}
+
+#[test]
+fn the_titanic_is_learned_and_its_model_scores_a_table() {
+    let sandbox = sandbox_with("titanic.yaml", |text| text);
+    sandbox.wick(&["run", "titanic.yaml"]).ends_with(0);
+    for (stage, state) in sandbox.states("@last") {
+        assert_eq!(state, "succeeded", "{stage}");
+    }
+    let accuracy = metric(&sandbox, "evaluate", "accuracy");
+    assert!((0.75..0.95).contains(&accuracy), "accuracy {accuracy}");
+    sandbox.write("new.csv", "class,sex,age,title\n1st,female,30,Miss\n3rd,male,,Mr\n");
+    let scored = sandbox.wick(&["predict", "titanic", "new.csv"]).ends_with(0);
+    let lines: Vec<&str> = scored.stdout.lines().collect();
+    let [header, first, second] = lines[..] else { panic!("{}", scored.stdout) };
+    assert_eq!(header, "class,sex,age,title,prediction,probability");
+    assert!(
+        first.starts_with("1st,female,30.0,Miss,1,") || first.starts_with("1st,female,30,Miss,1,")
+    );
+    assert!(second.starts_with("3rd,male,,Mr,0,"), "{second}");
+}
