@@ -52,8 +52,7 @@ impl DatasetInfo {
         DatasetFacts {
             columns: Some(self.columns.clone()),
             rows: Some(self.rows),
-            transformed: false,
-            raw_columns: None,
+            ..DatasetFacts::default()
         }
     }
 }

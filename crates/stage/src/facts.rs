@@ -44,6 +44,11 @@ pub struct DatasetFacts {
     pub transformed: bool,
     /// The columns before that transform: what a user of a model will have.
     pub raw_columns: Option<Vec<Column>>,
+    /// What is known of the names of columns that are not all known: a column is called as one
+    /// of these, or its name begins so. One-hot encoding names its columns by what it finds in
+    /// the data, but always after the column that it encodes.
+    #[serde(default)]
+    pub name_starts: Option<Vec<String>>,
 }
 
 impl DatasetFacts {
@@ -54,9 +59,11 @@ impl DatasetFacts {
 
     /// Whether it is known that no column is called `name`.
     pub fn lacks(&self, name: &str) -> bool {
-        self.columns
-            .as_ref()
-            .is_some_and(|columns| columns.iter().all(|column| column.name != name))
+        match (&self.columns, &self.name_starts) {
+            (Some(columns), _) => columns.iter().all(|column| column.name != name),
+            (None, Some(starts)) => !starts.iter().any(|start| name.starts_with(start)),
+            (None, None) => false,
+        }
     }
 }
 

@@ -138,10 +138,11 @@ impl Live {
     }
 }
 
-/// Draws how far a stage is. The time left goes before the rest, which a narrow terminal cuts.
+/// Draws how far a stage is: `epoch 3/10  5.2 s left  loss …`. A narrow terminal cuts the end.
 fn draw(bar: &ProgressBar, progress: &Progress, mut text: String, left: Option<i64>) {
     if let Some(left) = left {
-        text.insert_str(0, &format!("{} left  ", human::micros(left)));
+        let place = text.find("  ").unwrap_or(text.len());
+        text.insert_str(place, &format!("  {} left", human::micros(left)));
     }
     if let Some(total) = progress.total.filter(|total| *total > 0.0) {
         if bar.length().is_none() {

@@ -124,6 +124,7 @@ with:
         check_others(config, fit, &facts, known, &mut checked.issues);
         let raw_columns = raw_columns(config, &facts);
         let columns = produced_columns(config, &facts);
+        let name_starts = name_starts(config, &facts);
         for (name, input) in known.inputs {
             let rows = input.dataset.as_ref().and_then(|facts| facts.rows);
             let facts = DatasetFacts {
@@ -131,6 +132,7 @@ with:
                 rows: rows.filter(|_| !drops_rows(config)),
                 transformed: true,
                 raw_columns: raw_columns.clone(),
+                name_starts: name_starts.clone(),
             };
             checked.outputs.insert(name.clone(), port_facts(facts));
         }
@@ -381,6 +383,13 @@ fn raw_columns(config: &PreprocessConfig, facts: &DatasetFacts) -> Option<Vec<Co
     let columns = facts.columns.as_ref()?;
     let used = columns.iter().filter(|column| !matches!(wanted(config, column), Wanted::Drop));
     Some(used.cloned().collect())
+}
+
+/// How the names of the outputs' columns begin: with that of the column that they are made of.
+fn name_starts(config: &PreprocessConfig, facts: &DatasetFacts) -> Option<Vec<String>> {
+    let columns = facts.columns.as_ref()?.iter();
+    let made = columns.filter(|column| !matches!(wanted(config, column), Wanted::Drop));
+    Some(made.map(|column| column.name.clone()).collect())
 }
 
 /// The columns of the outputs, if none of them depends on the data.

@@ -14,7 +14,7 @@ use wick_stage::{Column, ColumnType};
 use crate::spec::SampleShape;
 use crate::spec::short::{Short, short_and_long};
 
-pub use resolve::{missing_column, resolve};
+pub use resolve::{missing_column, missing_name, resolve};
 
 /// `features:` of a `train` stage: names, or names with what they are.
 #[derive(Debug, Clone, PartialEq)]

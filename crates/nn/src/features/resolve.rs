@@ -215,7 +215,12 @@ fn image_form(shape: &[usize]) -> Result<FeatureForm, (String, String)> {
 /// That no column is called `name`, and what may have been meant.
 pub fn missing_column(name: &str, columns: &[Column]) -> (String, String) {
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let help = wick_data::column_help(name, &names);
+    missing_name(name, &names)
+}
+
+/// That no column is called `name` among those called, or beginning, as `names` say.
+pub fn missing_name(name: &str, names: &[&str]) -> (String, String) {
+    let help = wick_data::column_help(name, names);
     (format!("the data has no column `{name}`"), help)
 }
 

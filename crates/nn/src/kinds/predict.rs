@@ -84,7 +84,7 @@ impl TypedKind for PredictKind {
         let mut outputs = IndexMap::new();
         if let (Some(data), Ok(port)) = (data, PortName::new("data")) {
             let columns = predicted_columns(config, data, model);
-            let facts = DatasetFacts { columns, ..data.clone() };
+            let facts = DatasetFacts { columns, name_starts: None, ..data.clone() };
             outputs.insert(port, PortFacts::dataset(facts));
         }
         Checked { issues, outputs, metrics: Some(Vec::new()), ..Checked::default() }

@@ -7,12 +7,12 @@ use indexmap::IndexMap;
 use wick_core::{PortName, PortType};
 use wick_data::{DataFrame, Dataset};
 use wick_stage::{
-    Checked, Column, Context, Documentation, Example, Issues, Known, ModelFacts, PortFacts, Ports,
-    StageError, StageResult, TaskType, TypedKind,
+    Checked, Column, Context, DatasetFacts, Documentation, Example, Issues, Known, ModelFacts,
+    PortFacts, Ports, StageError, StageResult, TaskType, TypedKind,
 };
 
 use crate::error::{NnError, NnResult};
-use crate::features::Feature;
+use crate::features::{Feature, missing_name};
 use crate::model::{Examples, MODEL_VERSION, Model, ModelInfo, TargetInfo};
 use crate::spec::SampleShape;
 use crate::train::config::{LossSpec, TrainConfig};
@@ -138,6 +138,10 @@ impl TypedKind for TrainKind {
         let validated = known.input("validation").is_some();
         let data = KnownData { train: columns_of("train"), validated };
         let problem = Problem::check(config, data, &mut issues);
+        let train = known.input("train").and_then(|facts| facts.dataset.as_ref());
+        if let Some(facts) = train.filter(|facts| facts.columns.is_none()) {
+            check_names(config, facts, &mut issues);
+        }
         if let Some(columns) = columns_of("validation") {
             check_validation(config, problem.features.as_deref(), columns, &mut issues);
         }
@@ -228,6 +232,15 @@ impl TypedKind for TrainKind {
 fn mean_rate(outcome: &FitOutcome) -> f64 {
     let times: f64 = outcome.epochs.iter().map(|epoch| 1.0 / epoch.rows_per_second).sum();
     outcome.epochs.len() as f64 / times
+}
+
+/// Of data whose columns are not all known it may still be known what they are made of.
+fn check_names(config: &TrainConfig, facts: &DatasetFacts, issues: &mut Issues) {
+    if facts.lacks(&config.target) {
+        let names: Vec<&str> = facts.name_starts.iter().flatten().map(String::as_str).collect();
+        let (message, help) = missing_name(&config.target, &names);
+        issues.with(["target"], message, help);
+    }
 }
 
 /// Whether the validation data has what the network needs.
