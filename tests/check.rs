@@ -76,3 +76,11 @@ fn the_schema_is_json_and_can_be_written() {
     sandbox.wick(&["schema", "--write", "schema/pipeline.json"]).ends_with(0);
     assert_eq!(sandbox.read("schema/pipeline.json"), printed);
 }
+
+#[test]
+fn of_a_file_that_is_not_there_a_near_one_is_named() {
+    let sandbox = Sandbox::with_pipeline("pipeline: p\nstages: {}\n");
+    sandbox.wick(&["check", "pipelin.yaml"]).ends_with(2).says(&["did you mean `pipeline.yaml`?"]);
+    sandbox.wick(&["run", "."]).ends_with(2).says(&["is a folder", "pipeline.yaml"]);
+    sandbox.wick(&["check", "none/x.yaml"]).ends_with(2).says(&["`wick init` writes an example"]);
+}

@@ -30,9 +30,11 @@ impl PipelineFile {
         let shown = path.display().to_string();
         if path.is_dir() {
             return Err(CommandError::invalid(format!("{shown} is a folder, not a pipeline file"))
-                .hint(format!("name a file in it: {}", path.join("pipeline.yaml").display())));
+                .hint(near_files(&path.join("pipeline.yaml"))));
         }
-        let source = std::fs::read(path).or_invalid(format!("cannot read {shown}"))?;
+        let source = std::fs::read(path)
+            .or_invalid(format!("cannot read {shown}"))
+            .map_err(|error| if path.exists() { error } else { error.hint(near_files(path)) })?;
         Ok(Self { path: project::absolute(path)?, shown, source })
     }
 
@@ -90,6 +92,24 @@ impl PipelineFile {
         let style = ui.diagnostics_style(on_output);
         wick_pipeline::render(diagnostics, &self.shown, &self.source, style).trim_end().to_owned()
             + "\n"
+    }
+}
+
+/// What to say of a file that is not there: which files of its folder may have been meant.
+fn near_files(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .filter(|name| name != "wick.yaml")
+        .collect();
+    names.sort_unstable();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match wick_pipeline::did_you_mean(&wanted, names.iter().map(String::as_str)) {
+        Some(hint) => hint,
+        None if names.is_empty() => "there is no .yaml there; `wick init` writes an example".into(),
+        None => format!("there are {}", names[..names.len().min(8)].join(", ")),
     }
 }
 
