@@ -30,9 +30,45 @@ pub struct RulesConfig {
     /// How many rows there must be.
     #[serde(default)]
     pub rows: RowRules,
-    /// Columns that together must differ between any two rows: a key, or a list of them.
+    /// Columns that together must differ between any two rows: a key, such as `id` or
+    /// `[origin, time_hour]`, or several: `[[origin, time_hour], [id]]`.
     #[serde(default)]
-    pub unique: Vec<OneOrMany<String>>,
+    pub unique: Keys,
+}
+
+/// Keys of a table: of each, the columns that together tell rows apart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Keys(pub Vec<Vec<String>>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        use serde_json::Value;
+        let value = Value::deserialize(deserializer)?;
+        // A flat list is one key of several columns: a column that is a key by itself can say
+        // so among its own rules.
+        let keys = match value {
+            Value::Array(parts) if parts.iter().any(Value::is_array) => parts,
+            key => vec![key],
+        };
+        let columns = |key| OneOrMany::<String>::deserialize(key).map(|columns| columns.0);
+        let keys = keys.into_iter().map(columns).collect::<Result<_, _>>();
+        keys.map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Keys {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Keys".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        OneOrMany::<OneOrMany<String>>::json_schema(generator)
+    }
 }
 
 /// How many rows there must be.
@@ -196,8 +232,8 @@ pub fn evaluate(config: &RulesConfig, frame: &DataFrame) -> DataResult<Vec<Outco
         let found = format!("also `{}`", others.join("`, `"));
         outcomes.push(whole(None, "no other columns", !others.is_empty(), found));
     }
-    for key in &config.unique {
-        outcomes.push(unique_key(&key.0, frame)?);
+    for key in &config.unique.0 {
+        outcomes.push(unique_key(key, frame)?);
     }
     Ok(outcomes)
 }
@@ -509,6 +545,14 @@ mod tests {
                 "no `id`, `survived` twice, broken in 1 row (row 3: 2, 1)",
             ],
         );
+        // A flat list is one key; a list of lists is several.
+        check(serde_json::json!({"unique": ["id", "age"]}), &[]);
+        for one in [serde_json::json!("id"), serde_json::json!([["id"], ["id", "age"]])] {
+            check(
+                serde_json::json!({ "unique": one }),
+                &["no `id` twice, broken in 1 row (row 3: 2)"],
+            );
+        }
         check(
             serde_json::json!({"only": true, "columns": {"id": {}, "age": {}}}),
             &["no other columns (also `sex`, `survived`)"],

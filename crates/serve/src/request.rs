@@ -7,6 +7,7 @@
 //!   JPEG in base64.
 //! - `image/png`, `image/jpeg`: one picture, for a model that reads one image.
 
+use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -55,6 +56,22 @@ impl RequestError {
         }
     }
 
+    /// The body did not arrive, or is too long.
+    pub fn unread(rejection: &BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let most = crate::server::MAX_BODY >> 20;
+            let help = format!("send at most {most} MiB at a time");
+            return Self::new(rejection.status(), "the body is too long", help);
+        }
+        Self::new(rejection.status(), "the body did not arrive", "send it again")
+    }
+
+    /// A row whose prediction is no number.
+    pub fn boundless(row: usize) -> Self {
+        let message = format!("row {}: the prediction is not a number", row + 1);
+        Self::bad(message, "its values are too large: send such as the model was trained on")
+    }
+
     /// The server is going down.
     pub fn closing() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is going down", "ask another one")
@@ -74,12 +91,14 @@ impl RequestError {
 pub struct Rows(Vec<Map<String, Value>>);
 
 impl Rows {
-    /// The columns that a row may have: those before any preprocessing.
+    /// The columns that the model reads: those before any preprocessing, without the target.
     pub fn columns(model: &Model) -> Vec<Column> {
-        match model.transform() {
+        let mut columns = match model.transform() {
             Some(transform) => transform.raw_columns().to_vec(),
             None => model.info().features.iter().map(wick_nn::Feature::to_column).collect(),
-        }
+        };
+        columns.retain(|column| column.name != model.info().target.column);
+        columns
     }
 
     /// Reads a request's body.
@@ -138,7 +157,7 @@ fn rows_of_json(body: &[u8]) -> Result<Vec<Map<String, Value>>, RequestError> {
         .enumerate()
         .map(|(place, row)| match row {
             Value::Object(row) => Ok(row),
-            _ => Err(RequestError::bad(format!("row {place} is not an object"), example)),
+            _ => Err(RequestError::bad(format!("row {} is not an object", place + 1), example)),
         })
         .collect()
 }
@@ -154,12 +173,12 @@ fn check_row(
     for (name, value) in row.iter_mut() {
         let Some(column) = columns.iter().find(|column| column.name == *name) else {
             let known: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
-            let message = format!("row {place}: the model knows no column `{name}`");
+            let message = format!("row {}: the model knows no column `{name}`", place + 1);
             return Err(RequestError::bad(message, format!("it reads {}", known.join(", "))));
         };
         if let ColumnType::Bytes { shape } = &column.column_type {
             *value = image_value(value, shape).map_err(|error| RequestError {
-                message: format!("row {place}, column `{name}`: {}", error.message),
+                message: format!("row {}, column `{name}`: {}", place + 1, error.message),
                 ..error
             })?;
         }

@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::TimeoutLayer;
 use wick_core::Digest;
 use wick_nn::{Model, NnError, Predictions};
 
@@ -94,6 +94,11 @@ impl Served {
         let frame = rows.frame(&self.model)?;
         let inputs = self.model.encode_raw(&frame).map_err(RequestError::from_model)?;
         let predictions = self.model.predict(&inputs).map_err(RequestError::from_model)?;
+        // JSON has no word for what is not a number, and a class without a probability is none.
+        let lost = |row: &usize| predictions.row(*row).iter().any(|value| !value.is_finite());
+        if let Some(row) = (0..predictions.rows).find(lost) {
+            return Err(RequestError::boundless(row));
+        }
         Ok(json!({
             "model": self.name,
             "version": self.version,
@@ -134,8 +139,8 @@ pub fn router(served: Arc<Served>) -> Router {
         .route("/health", get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(nowhere)
         .method_not_allowed_fallback(other_method)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(middleware::from_fn(in_time))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(served)
 }
 
@@ -154,6 +159,20 @@ pub async fn serve(
         .map_err(ServeError::Io)
 }
 
+/// Gives up on a request that takes too long, such as one whose body does not arrive.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        let message = format!("the request took longer than {} seconds", TIMEOUT.as_secs());
+        RequestError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            message,
+            "send fewer rows, or all of the body",
+        )
+        .into_response()
+    })
+}
+
 async fn model(State(served): State<Arc<Served>>) -> Json<Value> {
     Json(served.describe())
 }
@@ -161,8 +180,9 @@ async fn model(State(served): State<Arc<Served>>) -> Json<Value> {
 async fn predict(
     State(served): State<Arc<Served>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, RequestError> {
+    let body = body.map_err(|rejection| RequestError::unread(&rejection))?;
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -28,15 +28,34 @@ fn image_model(folder: &Path) {
     Model::untrained(info, None, 7).expect("layers that fit").save(folder).expect("it is saved");
 }
 
+/// A classifier of one number.
+fn number_model(folder: &Path) {
+    let info: ModelInfo = serde_json::from_value(json!({
+        "version": 1,
+        "layers": [{"dense": 3}],
+        "features": [{"column": "x", "form": "number", "scale": 1.0}],
+        "target": {"column": "label", "task": "multiclass", "classes": ["a", "b", "c"]},
+        "loss": "cross_entropy",
+        "parameters": 6,
+    }))
+    .expect("a model's description");
+    Model::untrained(info, None, 7).expect("layers that fit").save(folder).expect("it is saved");
+}
+
 struct Server {
     address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
-/// Starts a server that lives as long as the test's process.
+/// Starts a server of [`image_model`].
 fn start() -> Server {
+    start_with(image_model)
+}
+
+/// Starts a server that lives as long as the test's process.
+fn start_with(model: fn(&Path)) -> Server {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    image_model(folder.path());
+    model(folder.path());
     let served = Served::load(folder.path(), "shapes".into(), Some(3), None).expect("it loads");
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -125,14 +144,33 @@ fn what_cannot_be_answered_is_refused_with_the_mend() {
     check(server.ask("GET", "/predict", json, b""), 405, "method");
     check(server.ask("GET", "/nowhere", json, b""), 404, "nothing here");
     check(server.predict(&json!({"rows": []})), 422, "0 rows");
-    check(server.predict(&json!({"rows": [1]})), 422, "row 0");
+    check(server.predict(&json!({"rows": [1]})), 422, "row 1 is not");
     check(server.predict(&json!({"picture": []})), 422, "`picture`");
     check(server.predict(&json!({"image": [1, 2]})), 422, "2 values where the image has 4");
     check(server.predict(&json!({"image": [1, 2, 3, "x"]})), 422, "made of numbers");
     check(server.predict(&json!({"image": [1, 2, 3, 400]})), 422, "image");
     check(server.predict(&json!({})), 422, "image");
     let long = vec![b' '; wick_serve::server::MAX_BODY + 1];
-    assert_eq!(server.ask("POST", "/predict", json, &long).0, 413);
+    check(server.ask("POST", "/predict", json, &long), 413, "too long");
+}
+
+#[test]
+fn a_long_body_of_many_rows_is_read() {
+    let server = start();
+    let mut body = json!({"rows": vec![json!({"image": [0, 1, 2, 3]}); 10_000]}).to_string();
+    body.push_str(&" ".repeat(wick_serve::server::MAX_BODY - body.len()));
+    let (status, answer) = server.ask("POST", "/predict", "application/json", body.as_bytes());
+    assert_eq!(status, 200, "{}", answer["error"]);
+    assert_eq!(answer["predictions"].as_array().map(Vec::len), Some(10_000));
+}
+
+#[test]
+fn a_prediction_that_is_no_number_is_refused() {
+    let server = start_with(number_model);
+    assert_eq!(server.predict(&json!({"x": 1.5})).0, 200);
+    let (status, answer) = server.predict(&json!({"rows": [{"x": 1}, {"x": 1e300}]}));
+    assert_eq!(status, 422, "{answer}");
+    assert_eq!(answer["error"], "row 2: the prediction is not a number");
 }
 
 #[test]

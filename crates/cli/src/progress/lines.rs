@@ -90,7 +90,9 @@ impl Lines {
                     human::micros(i64::try_from(usage.wall_micros).unwrap_or(i64::MAX))
                 );
                 if let Some(failure) = failure {
-                    text.push_str(&format!("  {}", failure.message));
+                    // Long ones are told in full at the end.
+                    let first = failure.message.lines().next().unwrap_or_default();
+                    text.push_str(&format!("  {first}"));
                 }
                 if *state == AttemptState::Succeeded {
                     self.routine(stage, text, now, totals)

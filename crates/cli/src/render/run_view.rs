@@ -9,7 +9,7 @@ use crate::render::style::attempt_paint;
 use crate::render::{Cell, Paint, Table, Ui, human};
 
 /// Metrics that say most of a stage, best first: a row has room for few.
-const TELLING_METRICS: [&str; 16] = [
+const TELLING_METRICS: [&str; 18] = [
     "accuracy",
     "f1",
     "roc_auc",
@@ -19,6 +19,8 @@ const TELLING_METRICS: [&str; 16] = [
     "balanced_accuracy",
     "validation.accuracy",
     "validation.loss",
+    "train.accuracy",
+    "train.loss",
     "loss",
     "ratio",
     "accuracy_after",
@@ -118,7 +120,9 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
             words.join("  ")
         }
         AttemptState::Failed | AttemptState::Lost => {
-            stage.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default()
+            // The first line says it; all of it stands below the table.
+            let first = stage.failure.as_ref().and_then(|failure| failure.message.lines().next());
+            first.unwrap_or_default().to_owned()
         }
         AttemptState::Skipped => {
             stage.because.as_ref().map(|because| format!("{because} failed")).unwrap_or_default()
@@ -131,7 +135,15 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
 fn stage_metrics(metrics: &[MetricSummary], stage: &str) -> Vec<String> {
     let mut own: Vec<&MetricSummary> =
         metrics.iter().filter(|metric| metric.stage == *stage).collect();
-    own.sort_by_key(|metric| telling_rank(&metric.key));
+    own.sort_by(|a, b| {
+        let importance = |metric: &MetricSummary| match metric.key.starts_with("importance.") {
+            true => metric.value,
+            false => f64::NEG_INFINITY,
+        };
+        let by_rank = telling_rank(&a.key).cmp(&telling_rank(&b.key));
+        // Of the columns the important ones, not the first in the alphabet.
+        by_rank.then(importance(b).total_cmp(&importance(a)))
+    });
     own.iter()
         .take(METRICS_IN_A_ROW)
         .map(|metric| format!("{} {}", metric.key, human::number(metric.value)))

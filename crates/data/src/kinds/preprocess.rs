@@ -248,7 +248,12 @@ fn check_keys(
             let encode = [("encode", column.encode.is_some() && !binned)];
             ("numbers", given(&[&category, &date, &encode]))
         }
-        Some(FeatureType::Category) => ("categories", given(&[&number, &date])),
+        Some(FeatureType::Category) => {
+            // A category that becomes one number can be scaled like any other.
+            let one_number =
+                matches!(column.encode, Some(Encode::Ordinal | Encode::Target | Encode::Frequency));
+            ("categories", given(&[&number[usize::from(one_number)..], &date]))
+        }
         // The parts of a date are numbers, and can be scaled.
         Some(FeatureType::Date) => {
             ("dates", given(&[&number[1..], &category, &[("encode", column.encode.is_some())]]))

@@ -5,8 +5,8 @@ use regex::Regex;
 use wick_core::PortType;
 use wick_report::{Cell, Report, Table};
 use wick_stage::{
-    Checked, ColumnType, Context, Documentation, Example, Issues, Known, PathSegment, PortFacts,
-    Ports, StageError, StageResult, TypedKind,
+    Checked, ColumnType, Context, Documentation, Example, Issues, Known, PortFacts, Ports,
+    StageError, StageResult, TypedKind,
 };
 
 use super::{check_column, facts_of, open_input, port, port_facts, write_output};
@@ -113,11 +113,8 @@ with:
                 }
             }
         }
-        for (place, key) in config.unique.iter().enumerate() {
-            for name in &key.0 {
-                let path = [PathSegment::from("unique"), PathSegment::from(place)];
-                check_column(&mut checked.issues, &facts, path, name);
-            }
+        for name in config.unique.0.iter().flatten() {
+            check_column(&mut checked.issues, &facts, ["unique"], name);
         }
         checked.metrics = Some(["rows", "columns", "rules", "missing"].map(str::to_owned).to_vec());
         if let (Ok(data), Ok(report)) = (port("data"), port("report")) {

@@ -147,6 +147,11 @@ impl Shape {
             if !record.complete && !whole {
                 break;
             }
+            if record.stray_quote {
+                return Err(ragged(line, "has a quote within a field".to_owned()).help(
+                    "put the whole field into quotes, and double those within: `\"5\"\" pipe\"`",
+                ));
+            }
             if record.open_quote {
                 return Err(ragged(line, "opens a quote that never closes".to_owned())
                     .help("double a quote that is part of a text: `\"\"`"));
@@ -199,12 +204,22 @@ struct Record {
     /// Whether it ends with a line break.
     complete: bool,
     open_quote: bool,
+    /// Whether a quote stands within a field that has none around it, or text behind the quote
+    /// that closes a field. Polars counts such quotes where it looks for the ends of lines, and
+    /// then reads beyond its fields.
+    stray_quote: bool,
 }
 
 impl Record {
     fn read(bytes: &[u8], delimiter: u8) -> Self {
-        let mut record =
-            Record { length: bytes.len(), lines: 0, fields: 1, complete: false, open_quote: false };
+        let mut record = Record {
+            length: bytes.len(),
+            lines: 0,
+            fields: 1,
+            complete: false,
+            open_quote: false,
+            stray_quote: false,
+        };
         // Inside quotes; and whether the field began with one: only then are later ones special.
         let (mut quoted, mut quoted_field, mut at_start) = (false, false, true);
         for (place, byte) in bytes.iter().enumerate() {
@@ -213,6 +228,8 @@ impl Record {
             } else if *byte == b'"' && quoted_field {
                 // The second of two doubled quotes opens again what the first closed.
                 quoted = !quoted;
+            } else if *byte == b'"' {
+                record.stray_quote = true;
             } else if *byte == b'\n' {
                 record.lines += 1;
                 if !quoted {
@@ -224,6 +241,8 @@ impl Record {
                 record.fields += 1;
                 (quoted_field, at_start) = (false, true);
                 continue;
+            } else if quoted_field && !quoted && *byte != b'\r' {
+                record.stray_quote = true;
             }
             at_start = false;
         }
@@ -299,6 +318,8 @@ mod tests {
         refused(b"a,b\n1,2,3\n", "line 2 has 3 fields, the header has 2");
         refused(b"a,b\n\n1,2\n", "line 2 is blank");
         refused(b"a,a\n1,2\n", "two columns are called `a`");
+        refused(b"a,b\n1,5\" pipe\n", "line 2 has a quote within a field");
+        refused(b"a,b\n1,\"5\"x\n", "line 2 has a quote within a field");
         refused(b"a,b\n\"1,2\n3,4\n", "line 2 opens a quote that never closes");
     }
 

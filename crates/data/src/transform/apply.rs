@@ -8,7 +8,7 @@ use super::Step;
 use super::config::FeatureType;
 use super::encode::{CategoryPlan, Encoding, bucket, fill_texts, texts_of};
 use super::fit::{DateColumn, DatePlan, MissingMask, Treatment, Wave, moments_of, sees};
-use super::number::{Fill, NumberPlan, fill_in, values_of};
+use super::number::{Fill, NumberPlan, fill_in, scale, values_of};
 use crate::columns::{column_type, names_of};
 use crate::dates::date_part;
 use crate::error::{DataError, DataResult};
@@ -173,16 +173,11 @@ fn apply_category(
                 texts.iter().map(|text| text.map_or(usize::MAX, |text| bucket(text, names.len())));
             onehot(names, rows, codes, columns);
         }
-        Some(Encoding::Ordinal) => {
+        Some(Encoding::Ordinal | Encoding::Numbers { .. }) => {
             let codes = plan.codes(name, &texts)?;
-            let values = codes.0.iter().map(|code| *code as f32);
-            columns.push(Float32Chunked::from_iter_values(name.into(), values).into_column());
-        }
-        Some(Encoding::Numbers { values, unknown }) => {
-            let codes = plan.codes(name, &texts)?;
-            let values =
-                codes.0.iter().map(|code| *values.get(*code as usize).unwrap_or(unknown) as f32);
-            columns.push(Float32Chunked::from_iter_values(name.into(), values).into_column());
+            let mut values = plan.numbers(&codes).unwrap_or_default();
+            scale(&plan.scale, name, &mut values)?;
+            columns.push(number_column(name, &values));
         }
     }
     columns.extend(indicator);
@@ -194,16 +189,7 @@ fn apply_date(plan: &DatePlan, mut values: Vec<f64>, columns: &mut Vec<TableColu
     fill_in(plan.fill.as_ref(), &mut values);
     for column in &plan.columns {
         let mut taken = date_values(column, &values);
-        let scale = NumberPlan {
-            bounds: None,
-            outliers_missing: false,
-            fill: None,
-            indicator: None,
-            scale: column.scale.clone(),
-            bins: None,
-            onehot: None,
-        };
-        scale.finish(&column.name, &mut taken)?;
+        scale(&column.scale, &column.name, &mut taken)?;
         columns.push(number_column(&column.name, &taken));
     }
     columns.extend(indicator);

@@ -63,7 +63,9 @@ pub struct ColumnConfig {
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub outlier_threshold: Option<f64>,
-    /// How to scale numbers: one way, or several, one after the other (`[log1p, zscore]`).
+    /// How to scale numbers: one way, or several, one after the other (`[log1p, zscore]`). Also
+    /// for the parts of dates, and for categories that became one number: by `ordinal`, `target`
+    /// or `frequency`.
     #[serde(default)]
     pub scale: OneOrMany<Scale>,
     /// Cut numbers into bins: the feature is the number of the bin, from 0; with

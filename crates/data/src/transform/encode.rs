@@ -6,7 +6,7 @@ use polars::prelude::{DataType, Series, StringChunked};
 use serde::{Deserialize, Serialize};
 
 use super::config::{ColumnConfig, Encode, Impute, Unknown};
-use super::number::Fill;
+use super::number::{Fill, NumberPlan, ScaleStep};
 use crate::error::{DataError, DataResult};
 use crate::values::sort_naturally;
 
@@ -29,6 +29,9 @@ pub struct CategoryPlan {
     pub unknown_error: bool,
     /// How categories become numbers; without one they stay text.
     pub encoding: Option<Encoding>,
+    /// Scaling of the number that a category became, first to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scale: Vec<ScaleStep>,
 }
 
 /// How categories become numbers.
@@ -83,6 +86,7 @@ impl CategoryPlan {
             categories: Vec::new(),
             unknown_error: config.unknown == Unknown::Error,
             encoding: None,
+            scale: Vec::new(),
         };
         let Some(encode) = config.encode else { return Ok(plan) };
         if encode == Encode::Hash {
@@ -115,7 +119,32 @@ impl CategoryPlan {
             // Handled above: it has no vocabulary.
             Encode::Hash => Encoding::Hash { columns: Vec::new() },
         });
+        // The one-hot column of the category `missing` tells already where one was.
+        if let Some(Encoding::Onehot { columns }) = &plan.encoding
+            && plan.fill == Some(Fill::Value(MISSING.to_owned()))
+            && plan.indicator.as_ref().is_some_and(|indicator| columns.contains(indicator))
+        {
+            plan.indicator = None;
+        }
+        if !config.scale.0.is_empty()
+            && let Some(values) = plan.numbers(&codes)
+        {
+            let scaling = ColumnConfig { scale: config.scale.clone(), ..ColumnConfig::default() };
+            plan.scale = NumberPlan::fit(name, &scaling, &values)?.scale;
+        }
         Ok(plan)
+    }
+
+    /// The numbers that categories become, before scaling; nothing if they become columns.
+    pub(crate) fn numbers(&self, codes: &Codes) -> Option<Vec<f64>> {
+        let number = |code: &u32| match &self.encoding {
+            Some(Encoding::Ordinal) => Some(f64::from(*code)),
+            Some(Encoding::Numbers { values, unknown }) => {
+                Some(*values.get(*code as usize).unwrap_or(unknown))
+            }
+            _ => None,
+        };
+        codes.0.iter().map(number).collect()
     }
 
     /// For each row the place of its category; `categories.len()` for others.

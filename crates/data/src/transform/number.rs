@@ -138,15 +138,7 @@ impl NumberPlan {
 
     /// Scales, and finds the bin.
     pub(crate) fn finish(&self, name: &str, values: &mut [f64]) -> DataResult {
-        for step in &self.scale {
-            step.check(name, values)?;
-            match step {
-                ScaleStep::Linear { subtract, divide } => {
-                    values.iter_mut().for_each(|value| *value = (*value - subtract) / divide);
-                }
-                other => values.iter_mut().for_each(|value| *value = other.apply(*value)),
-            }
-        }
+        scale(&self.scale, name, values)?;
         if let Some(edges) = &self.bins {
             for value in values.iter_mut().filter(|value| !value.is_nan()) {
                 *value = edges.partition_point(|edge| edge <= value) as f64;
@@ -161,6 +153,20 @@ impl NumberPlan {
         names.extend(self.indicator.clone());
         names
     }
+}
+
+/// Scales the values of column `name`, step by step.
+pub(crate) fn scale(steps: &[ScaleStep], name: &str, values: &mut [f64]) -> DataResult {
+    for step in steps {
+        step.check(name, values)?;
+        match step {
+            ScaleStep::Linear { subtract, divide } => {
+                values.iter_mut().for_each(|value| *value = (*value - subtract) / divide);
+            }
+            other => values.iter_mut().for_each(|value| *value = other.apply(*value)),
+        }
+    }
+    Ok(())
 }
 
 impl ScaleStep {

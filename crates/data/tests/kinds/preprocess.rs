@@ -230,3 +230,30 @@ fn known_columns_are_the_columns_made() {
     let transform = dataset.transform().expect("read").expect("a transform");
     assert_eq!(known.raw_columns.as_deref(), Some(transform.raw_columns()));
 }
+
+#[test]
+fn a_category_that_became_a_number_is_scaled_like_one() {
+    let parts = titanic();
+    for encode in ["ordinal", "frequency", "target"] {
+        let class = json!({"encode": encode, "impute": "mode", "scale": "minmax"});
+        let with = json!({ "target": "survived", "drop": ["name"], "columns": {"class": class} });
+        let made = preprocess(&parts, with).expect("made");
+        let frame = made.dataset("train").frame().expect("read");
+        let values = frame.column("class").expect("a column").f32().expect("numbers");
+        let values: Vec<f32> = values.iter().flatten().collect();
+        let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        assert_eq!((low, high), (0.0, 1.0), "{encode}");
+    }
+}
+
+#[test]
+fn missing_categories_become_a_one_hot_column() {
+    let data = run("load", json!({ "path": "data/penguins.csv" }), &[]).expect("loaded");
+    let with = json!({ "category": {"encode": "onehot", "impute": "indicator"} });
+    let made = run("preprocess", with, &[("train", data.path("data"))]).expect("made");
+    let frame = made.dataset("train").frame().expect("read");
+    let missing = frame.column("sex_missing").expect("a column").f32().expect("numbers");
+    // Eleven penguins got away before anyone looked.
+    assert_eq!(missing.iter().flatten().sum::<f32>(), 11.0);
+}

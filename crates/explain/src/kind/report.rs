@@ -117,7 +117,11 @@ impl<'a> Composer<'a> {
         let chart = BarChart {
             title: title.clone(),
             label: "mean size of the attribution".to_owned(),
-            bars: all.into_iter().map(|(column, size, _)| Bar::new(column, size)).collect(),
+            bars: all
+                .into_iter()
+                .filter(|(_, size, _)| *size != 0.0)
+                .map(|(column, size, _)| Bar::new(column, size))
+                .collect(),
         };
         self.report.add_plot(name, title, chart.largest(BARS).svg());
     }
@@ -129,8 +133,10 @@ impl<'a> Composer<'a> {
             let chart = BarChart {
                 title: title.clone(),
                 label: "attribution".to_owned(),
+                // LIME gives most columns exactly nothing.
                 bars: names
                     .zip(&local.attributions)
+                    .filter(|(_, value)| **value != 0.0)
                     .map(|(name, value)| Bar::new(name, *value))
                     .collect(),
             };

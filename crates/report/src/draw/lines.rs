@@ -95,8 +95,11 @@ impl LineChart {
 
         let left = MARGIN + FONT + 10.0 + tick_width + 8.0;
         let top = MARGIN + TITLE_FONT + 14.0;
+        let x_ticks = x_range.ticks(8);
+        // The last number below the axis reaches beyond it by half its width.
+        let beyond = x_ticks.last().map_or(0.0, |(_, label)| text_width(label, FONT) / 2.0);
         let legend = self.legend_width();
-        let width = left + PLOT_WIDTH + legend + MARGIN;
+        let width = left + PLOT_WIDTH + legend.max(beyond) + MARGIN;
         let height = top + PLOT_HEIGHT + 22.0 + FONT + 8.0 + MARGIN;
         let mut canvas = Canvas::new(width, height);
         let place = |x: f64, y: f64| {
@@ -110,10 +113,10 @@ impl LineChart {
             canvas.text("quiet", (left - 8.0, y + 4.0), Anchor::End, label);
         }
         let bottom = top + PLOT_HEIGHT;
-        for (value, label) in x_range.ticks(8) {
-            let (x, _) = place(value, y_range.low);
+        for (value, label) in &x_ticks {
+            let (x, _) = place(*value, y_range.low);
             canvas.line("axis", (x, bottom), (x, bottom + 4.0));
-            canvas.text("quiet", (x, bottom + 4.0 + FONT + 2.0), Anchor::Middle, &label);
+            canvas.text("quiet", (x, bottom + 4.0 + FONT + 2.0), Anchor::Middle, label);
         }
         canvas.line("axis", (left, bottom), (left + PLOT_WIDTH, bottom));
         canvas.text(
@@ -137,7 +140,9 @@ impl LineChart {
                 LineStyle::Guide => "guide".to_owned(),
                 LineStyle::Dashed => format!("curve dashed s{}", colour % SERIES_COLOURS),
                 LineStyle::Solid | LineStyle::Dotted => {
-                    format!("curve s{}", colour % SERIES_COLOURS)
+                    // Where colours come round again, dashes tell the lines apart.
+                    let dashed = if (colour / SERIES_COLOURS) % 2 == 1 { "dashed " } else { "" };
+                    format!("curve {dashed}s{}", colour % SERIES_COLOURS)
                 }
             };
             let dot = format!("f{}", colour % SERIES_COLOURS);
@@ -261,6 +266,18 @@ mod tests {
         let points = (0..1_000_000).map(|x| (x as f64, (x as f64 * 0.01).sin())).collect();
         let svg = chart(points).svg();
         assert!(svg.len() < 100_000, "{} bytes", svg.len());
+    }
+
+    #[test]
+    fn no_two_of_ten_lines_look_alike() {
+        let mut chart = chart(vec![]);
+        let points = vec![(0.0, 0.0), (1.0, 1.0)];
+        chart.series = (0..10).map(|n| Series::new(n.to_string(), points.clone())).collect();
+        let svg = chart.svg();
+        let looks: Vec<&str> =
+            svg.split("<path class=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let distinct: std::collections::HashSet<_> = looks.iter().collect();
+        assert_eq!((looks.len(), distinct.len()), (10, 10), "{looks:?}");
     }
 
     #[test]
