@@ -9,16 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use wick_plan::{Machine, Materials, Request, Severity, Style, check, render, to_json};
 use wick_stage::Registry;
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
-    Registry::new()
-        .with(wick_data::kinds())
-        .with(wick_nn::kinds())
-        .with(wick_evaluate::kinds())
-        .with(wick_explain::kinds())
-        .with(wick_compress::kinds())
-        .with(wick_serve::kinds())
-        .with(wick_engine::command::kinds())
-});
+static REGISTRY: LazyLock<Registry> =
+    LazyLock::new(|| Registry::new().with(wick_engine::command::kinds()));
 
 fuzz_target!(|bytes: &[u8]| {
     let (plan, found) = check(&Request {
