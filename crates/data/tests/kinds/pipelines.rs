@@ -65,7 +65,7 @@ fn mnist() {
 
 #[test]
 fn titanic() {
-    assert_eq!(run_pipeline("titanic.yaml"), 5);
+    assert_eq!(run_pipeline("titanic.yaml"), 4);
 }
 
 #[test]
