@@ -133,8 +133,9 @@ impl SourceCode for Excerpts<'_> {
         lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
         let whole = self.text.read_span(span, lines_before, lines_after)?;
-        let (mut start, mut end) =
-            (whole.span().offset(), whole.span().offset() + whole.span().len());
+        // miette counts bytes, and may cut within a character.
+        let mut start = self.text.floor_char_boundary(whole.span().offset());
+        let mut end = self.text.ceil_char_boundary(whole.span().offset() + whole.span().len());
         let mut line = whole.line();
         let mut lines = whole.line_count();
         if self.text[start..end].lines().any(|line| line.len() > MAX_LINE) {
@@ -143,7 +144,8 @@ impl SourceCode for Excerpts<'_> {
             let shown_to = self.text.ceil_char_boundary(marked.end + AROUND);
             let skipped = &self.text[start..shown_from.max(start)];
             line += skipped.matches('\n').count();
-            (start, end) = (shown_from.max(start), shown_to.min(end));
+            start = shown_from.max(start);
+            end = shown_to.min(end).max(start);
             lines = self.text[start..end].lines().count();
         }
         let shown = &self.text[start..end];
