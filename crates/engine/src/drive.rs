@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wick_artifact::ArtifactStore;
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Failure, Input, MetricPoint, Output, RunState, Token,
-    Usage,
+    AttemptState, Effect, Event, EventBody, Failure, Input, MetricPoint, Output, RunId, RunState,
+    Token, Usage,
 };
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
@@ -538,6 +538,7 @@ impl Drive {
             }
             self.fail(stage, attempt, failure::supervisor_lost(), Usage::default())?;
         }
+        kill_marked(&self.setup.lease.run);
         Ok(())
     }
 }
@@ -554,6 +555,26 @@ fn kill_group(pid: u32) {
     if let Some(group) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         // That nothing is left is the usual case.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+/// Kills every process that carries the mark of `run` in its environment: a supervisor may die
+/// before it has told the pid of what it started. Nothing of the run is to live now.
+fn kill_marked(run: &RunId) {
+    let mark = format!("WICK_RUN={run}");
+    let Ok(processes) = std::fs::read_dir("/proc") else { return };
+    let pids = processes
+        .flatten()
+        .filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id()));
+    for pid in pids {
+        // What cannot be read belongs to someone else, or has ended.
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 }
 
