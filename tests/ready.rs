@@ -81,3 +81,15 @@ fn the_titanic_is_learned_and_its_model_scores_a_table() {
     assert!(first.starts_with("1st,female,30,1,") || first.starts_with("1st,female,30.0,1,"));
     assert!(second.starts_with("3rd,male,,0,"), "{second}");
 }
+
+#[test]
+fn the_example_of_the_readme_is_a_pipeline_that_passes_its_gate() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let sandbox = sandbox_with("iris.yaml", |text| {
+        assert!(readme.contains(&text), "README.md shows another pipelines/iris.yaml");
+        text
+    });
+    sandbox.wick(&["run", "iris.yaml"]).ends_with(0);
+    assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.9);
+}
