@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use wick_pipeline::{Diagnostic, Style, render, summary};
-use wick_plan::{Machine, Plan, Request, check};
+use wick_pipeline::{Style, render, summary};
+use wick_plan::{Machine, Request, Verdict, check};
 use wick_stage::Registry;
 
 fn registry() -> Registry {
@@ -32,17 +32,22 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn check_file(registry: &Registry, file: &Path) -> (Vec<u8>, Option<Plan>, Vec<Diagnostic>) {
-    let source = fs::read(file).expect("a file of the corpus");
-    let (plan, found) = check(&Request {
-        source: &source,
+fn check_file(registry: &Registry, file: &Path) -> Verdict {
+    check(&Request {
+        source: &fs::read(file).expect("a file of the corpus"),
         file,
+        name: &file.to_string_lossy(),
+        root: file.parent().expect("a folder"),
+        load: &|path| fs::read(path),
         overrides: &[],
         registry,
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
         machine: Machine { cpus: 4, memory: Some(16_000_000_000), gpus: 0 },
-    });
-    (source, plan, found)
+    })
+}
+
+fn told(verdict: &Verdict) -> String {
+    render(&verdict.diagnostics, &verdict.sources, Style::default())
 }
 
 #[test]
@@ -53,11 +58,10 @@ fn every_mistake_is_told_as_expected() {
     assert!(files.len() >= 40, "{} files", files.len());
     let mut differ = Vec::new();
     for file in files {
-        let (source, plan, found) = check_file(&registry, &file);
-        assert!(plan.is_none(), "{} has nothing wrong", file.display());
-        let name = file.to_string_lossy();
-        let mut told = render(&found, &name, &source, Style::default());
-        told.push_str(&format!("\n{}\n", summary(&found)));
+        let verdict = check_file(&registry, &file);
+        assert!(verdict.plan.is_none(), "{} has nothing wrong", file.display());
+        let mut told = told(&verdict);
+        told.push_str(&format!("\n{}\n", summary(&verdict.diagnostics)));
         let expected = file.with_extension("txt");
         if update {
             fs::write(&expected, told).expect("the corpus can be written");
@@ -79,10 +83,9 @@ fn nothing_is_wrong_with_valid_files() {
     let files = files("tests/corpus/valid");
     assert!(files.len() >= 15, "{} files", files.len());
     for file in files {
-        let (source, plan, found) = check_file(&registry, &file);
-        let name = file.to_string_lossy();
-        assert!(found.is_empty(), "{}", render(&found, &name, &source, Style::default()));
-        let plan = plan.expect("a plan where nothing is wrong");
+        let verdict = check_file(&registry, &file);
+        assert!(verdict.diagnostics.is_empty(), "{}", told(&verdict));
+        let plan = verdict.plan.expect("a plan where nothing is wrong");
         assert!(!plan.stages.is_empty());
     }
 }
@@ -93,9 +96,8 @@ fn nothing_is_wrong_with_valid_files() {
 fn ready_pipelines_have_no_mistakes_of_their_own() {
     let registry = registry();
     for file in files("pipelines") {
-        let (source, _, found) = check_file(&registry, &file);
-        let name = file.to_string_lossy();
-        assert!(found.is_empty(), "{}", render(&found, &name, &source, Style::default()));
+        let verdict = check_file(&registry, &file);
+        assert!(verdict.diagnostics.is_empty(), "{}", told(&verdict));
     }
 }
 
@@ -154,21 +156,25 @@ fn spoiled_files_never_make_a_kind_panic() {
                 }
             }
             let spoiled = lines.join("\n");
-            let (plan, found) = check(&Request {
+            let verdict = check(&Request {
                 source: spoiled.as_bytes(),
                 file: &file,
+                name: "spoiled.yaml",
+                root: file.parent().expect("a folder"),
+                load: &|path| fs::read(path),
                 overrides: &[],
                 registry: &registry,
                 environment: &|_| None,
                 machine: Machine::UNLIMITED,
             });
+            told(&verdict);
+            let Verdict { plan, diagnostics: found, .. } = verdict;
             let panicked = found.iter().find(|found| found.code == "internal");
             assert!(panicked.is_none(), "{panicked:?} in:\n{spoiled}");
             assert_eq!(
                 plan.is_none(),
                 found.iter().any(|found| { found.severity == wick_plan::Severity::Error })
             );
-            render(&found, "spoiled.yaml", spoiled.as_bytes(), Style::default());
         }
     }
 }

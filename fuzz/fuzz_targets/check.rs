@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use wick_plan::{Machine, Materials, Request, Severity, Style, check, render, to_json};
+use wick_plan::{Machine, Materials, Request, Severity, Style, Verdict, check, no_files, render, to_json};
 use wick_stage::Registry;
 
 static REGISTRY: LazyLock<Registry> =
     LazyLock::new(|| Registry::new().with(wick_engine::command::kinds()));
 
 fuzz_target!(|bytes: &[u8]| {
-    let (plan, found) = check(&Request {
+    let Verdict { plan, diagnostics: found, sources } = check(&Request {
         source: bytes,
         file: Path::new("/nowhere/pipeline.yaml"),
+        name: "pipeline.yaml",
+        root: Path::new("/nowhere"),
+        load: &no_files,
         overrides: &[],
         registry: &REGISTRY,
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
@@ -25,8 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(plan.is_some(), !errors);
     assert!(found.is_sorted_by_key(|found| found.span));
     let few = &found[..found.len().min(10)];
-    to_json(few, "pipeline.yaml", bytes);
-    render(few, "pipeline.yaml", bytes, Style::default());
+    to_json(few, &sources);
+    render(few, &sources, Style::default());
     if let Some(plan) = plan {
         plan.digest();
         for (index, stage) in plan.indexed() {

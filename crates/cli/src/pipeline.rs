@@ -1,10 +1,11 @@
 //! Pipeline files as commands use them: read, checked, their mistakes shown.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use wick_engine::Slots;
-use wick_pipeline::{Diagnostic, Override, Severity};
-use wick_plan::{Machine, Plan, Request};
+use wick_pipeline::{Diagnostic, Override, Severity, Sources};
+use wick_plan::{Machine, Plan, Request, Verdict};
 use wick_stage::Registry;
 
 use crate::args::ParamArgs;
@@ -22,6 +23,8 @@ pub struct PipelineFile {
     pub shown: String,
     /// Its bytes.
     pub source: Vec<u8>,
+    /// The folder of its project: the files that it is made of lie in there.
+    pub root: PathBuf,
 }
 
 impl PipelineFile {
@@ -35,7 +38,9 @@ impl PipelineFile {
         let source = std::fs::read(path)
             .or_invalid(format!("cannot read {shown}"))
             .map_err(|error| if path.exists() { error } else { error.hint(near_files(path)) })?;
-        Ok(Self { path: project::absolute(path)?, shown, source })
+        let path = project::absolute(path)?;
+        let root = project::root_of(&path);
+        Ok(Self { path, shown, source, root })
     }
 
     /// The text as it is recorded with a run.
@@ -44,15 +49,13 @@ impl PipelineFile {
     }
 
     /// Checks it: a plan if nothing is wrong, and whatever is to be said.
-    pub fn check(
-        &self,
-        overrides: &[Override],
-        registry: &Registry,
-        machine: Machine,
-    ) -> (Option<Plan>, Vec<Diagnostic>) {
+    pub fn check(&self, overrides: &[Override], registry: &Registry, machine: Machine) -> Verdict {
         wick_plan::check(&Request {
             source: &self.source,
             file: &self.path,
+            name: &self.shown,
+            root: &self.root,
+            load: &load,
             overrides,
             registry,
             environment: &|name| std::env::var(name).ok(),
@@ -70,13 +73,13 @@ impl PipelineFile {
         // A kind may ask polars for the columns of a table, which must not happen on a thread
         // of the runtime.
         let file = self.clone();
-        let (plan, diagnostics) =
+        let Verdict { plan, diagnostics, sources } =
             tokio::task::spawn_blocking(move || file.check(&overrides, &registry(), machine))
                 .await
                 .or_internal("checking the pipeline was cut short")?;
         let broken = diagnostics.iter().any(|found| found.severity == Severity::Error);
         if broken || (!diagnostics.is_empty() && ui.verbosity >= 0) {
-            ui.say(self.rendered(&diagnostics, ui, false));
+            ui.say(rendered(&diagnostics, &sources, ui, false));
         }
         plan.ok_or_else(|| {
             CommandError::invalid(format!(
@@ -86,13 +89,21 @@ impl PipelineFile {
             ))
         })
     }
+}
 
-    /// Diagnostics as they are shown on the standard output or the standard error.
-    pub fn rendered(&self, diagnostics: &[Diagnostic], ui: &Ui, on_output: bool) -> String {
-        let style = ui.diagnostics_style(on_output);
-        wick_pipeline::render(diagnostics, &self.shown, &self.source, style).trim_end().to_owned()
-            + "\n"
-    }
+/// Diagnostics as they are shown on the standard output or the standard error.
+pub fn rendered(diagnostics: &[Diagnostic], sources: &Sources, ui: &Ui, on_output: bool) -> String {
+    let style = ui.diagnostics_style(on_output);
+    wick_pipeline::render(diagnostics, sources, style).trim_end().to_owned() + "\n"
+}
+
+/// Reads a file that a pipeline is made of; one byte more than is allowed is enough to tell that
+/// it is too large.
+pub fn load(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = wick_pipeline::yaml::MAX_BYTES as u64 + 1;
+    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What to say of a file that is not there: which files of its folder may have been meant.
@@ -123,7 +134,8 @@ pub fn overrides(args: &ParamArgs, ui: &Ui) -> CommandResult<Vec<Override>> {
             Ok(read) => overrides.extend(read),
             Err(diagnostics) => {
                 let style = ui.diagnostics_style(false);
-                ui.say(wick_pipeline::render(&diagnostics, &shown, &source, style));
+                let sources = Sources::of_one(&shown, &source);
+                ui.say(wick_pipeline::render(&diagnostics, &sources, style));
                 return Err(CommandError::invalid(format!(
                     "{shown} has {}",
                     wick_pipeline::summary(&diagnostics)

@@ -121,15 +121,18 @@ impl Project {
         let source = std::fs::read(&file).expect("the pipeline");
         let registry =
             Registry::new().with(wick_engine::command::kinds()).with([Typed::boxed(Probe)]);
-        let (plan, diagnostics) = wick_plan::check(&wick_plan::Request {
+        let verdict = wick_plan::check(&wick_plan::Request {
             source: &source,
             file: &file,
+            name: "pipeline.yaml",
+            root: &self.folder,
+            load: &wick_plan::no_files,
             overrides: &[],
             registry: &registry,
             environment: &|name| std::env::var(name).ok(),
             machine: wick_plan::Machine::UNLIMITED,
         });
-        plan.unwrap_or_else(|| panic!("{diagnostics:#?}"))
+        verdict.plan.unwrap_or_else(|| panic!("{:#?}", verdict.diagnostics))
     }
 
     fn options(&self) -> RunOptions {

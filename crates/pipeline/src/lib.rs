@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 mod fields;
+pub mod files;
 pub mod node;
 pub mod params;
 pub mod pipeline;
@@ -20,10 +21,11 @@ pub mod units;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+pub use files::{Loader, SourceFile, Sources};
 pub use node::{Data, Entry, Node};
 pub use params::{Override, Param};
 pub use pipeline::{Given, Pipeline, parse};
 pub use render::{Style, render, summary, to_json};
-pub use span::{SourceText, Span, Spanned};
+pub use span::{FileId, SourceText, Span, Spanned};
 pub use stage::{Edge, Resources, Retry, STAGE_KEYS, Stage};
 pub use suggest::did_you_mean;

@@ -5,7 +5,7 @@ use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Data, Node};
-use crate::span::Span;
+use crate::span::{FileId, Span};
 use crate::yaml;
 
 /// A param of a pipeline, resolved.
@@ -60,7 +60,8 @@ impl Override {
         let (name, typed) =
             argument.split_once('=').ok_or_else(|| OverrideError::NoValue(argument.to_owned()))?;
         let mut diagnostics = Diagnostics::new();
-        let value = yaml::read(typed.as_bytes(), &mut diagnostics).and_then(|node| node.to_json());
+        let value = yaml::read(typed.as_bytes(), FileId::MAIN, &mut diagnostics)
+            .and_then(|node| node.to_json());
         match (value, diagnostics.into_sorted().into_iter().next()) {
             (Some(value), None) => Ok(Override {
                 name: name.trim().to_owned(),
@@ -82,7 +83,7 @@ impl Override {
     pub fn read_file(file: &str, source: &[u8]) -> Result<Vec<Override>, Vec<Diagnostic>> {
         let mut diagnostics = Diagnostics::new();
         let mut overrides = Vec::new();
-        if let Some(node) = yaml::read(source, &mut diagnostics) {
+        if let Some(node) = yaml::read(source, FileId::MAIN, &mut diagnostics) {
             match &node.data {
                 Data::Null => {}
                 Data::Map(entries) => {

@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use wick_core::ExperimentName;
 use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields::{self, Later};
+use crate::files::{Loader, Sources};
 use crate::node::{Data, Entry, Node};
 use crate::params::{self, Override, Param};
 use crate::resolve::Scope;
-use crate::span::{SourceText, Span, Spanned};
+use crate::span::{FileId, Span, Spanned};
 use crate::stage::{self, DEFAULT_KEYS, Settings, Stage};
 use crate::yaml;
 
@@ -35,6 +37,11 @@ pub struct Given<'a> {
     pub overrides: &'a [Override],
     /// The values of environment variables.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The project's folder, absolute: no file outside it is read, but for those beside the
+    /// pipeline file and below.
+    pub root: &'a Path,
+    /// Reads further files.
+    pub load: Loader<'a>,
 }
 
 /// A pipeline, with params and references resolved. Nothing is known of its kinds yet.
@@ -52,13 +59,19 @@ pub struct Pipeline {
     pub stages: Vec<Stage>,
 }
 
-/// Parses `source` and resolves its params and references. Everything wrong is added to
-/// `diagnostics`; a pipeline is given as far as it could be read, broken stages among them.
-pub fn parse(source: &[u8], given: Given<'_>, diagnostics: &mut Diagnostics) -> Option<Pipeline> {
-    let root = yaml::read(source, diagnostics)?;
+/// Parses the pipeline file in `sources` and resolves its params and references. Everything wrong
+/// is added to `diagnostics`; a pipeline is given as far as it could be read, broken stages among
+/// them. Further files that it is made of are added to `sources`.
+pub fn parse(
+    sources: &mut Sources,
+    given: Given<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Pipeline> {
+    let file = sources.share(FileId::MAIN);
+    let root = yaml::read(file.bytes(), FileId::MAIN, diagnostics)?;
     if root.data == Data::Null {
         diagnostics.push(
-            Diagnostic::error("missing-key", Span::default(), "the file is empty")
+            Diagnostic::error("missing-key", root.span, "the file is empty")
                 .help("start with `pipeline: NAME` and `stages:`; `wick init` writes an example"),
         );
         return None;
@@ -71,9 +84,8 @@ pub fn parse(source: &[u8], given: Given<'_>, diagnostics: &mut Diagnostics) -> 
         .and_then(|entry| fields::text(entry, diagnostics))
         .map(|text| text.value);
 
-    let text = SourceText::new(source);
     let mut scope = Scope {
-        text: text.text(),
+        text: file.text().text(),
         params: HashMap::new(),
         later: HashSet::new(),
         environment: given.environment,
@@ -112,7 +124,7 @@ fn read_name(top: &[Entry], diagnostics: &mut Diagnostics) -> Option<Spanned<Str
         if fields::misspelled(top, "pipeline", &PIPELINE_KEYS) {
             return None;
         }
-        let at = top.first().map_or(Span::default(), |entry| entry.key_span);
+        let at = top.first().map_or(Span::start_of(FileId::MAIN), |entry| entry.key_span);
         diagnostics.push(
             Diagnostic::error("missing-key", at, "the pipeline has no name")
                 .help("start the file with `pipeline: NAME`"),

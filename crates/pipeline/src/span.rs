@@ -1,10 +1,21 @@
-//! Places in the text of a pipeline.
+//! Places in the files of a pipeline.
 
 use std::borrow::Cow;
 
-/// A range of bytes in the source text.
+/// A file of a pipeline: its place in [`Sources`](crate::files::Sources).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u16);
+
+impl FileId {
+    /// The pipeline file itself.
+    pub const MAIN: FileId = FileId(0);
+}
+
+/// A range of bytes in the text of a file. Spans are ordered by file, then by position.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
+    /// The file.
+    pub file: FileId,
     /// The first byte.
     pub start: usize,
     /// The byte after the last.
@@ -12,15 +23,20 @@ pub struct Span {
 }
 
 impl Span {
-    /// From `start` to before `end`.
-    pub const fn new(start: usize, end: usize) -> Self {
-        Self { start, end }
+    /// From `start` to before `end` in `file`.
+    pub const fn new(file: FileId, start: usize, end: usize) -> Self {
+        Self { file, start, end }
     }
 
-    /// From the start of this span to the end of `other`.
+    /// The start of `file`.
+    pub const fn start_of(file: FileId) -> Self {
+        Self::new(file, 0, 0)
+    }
+
+    /// From the start of this span to the end of `other`, which stands in the same file.
     #[must_use]
     pub fn to(self, other: Span) -> Span {
-        Span::new(self.start, other.end.max(self.start))
+        Span::new(self.file, self.start, other.end.max(self.start))
     }
 }
 
@@ -71,6 +87,11 @@ impl<'a> SourceText<'a> {
         &self.text
     }
 
+    /// The same text, for as long as it is wanted.
+    pub fn into_owned(self) -> SourceText<'static> {
+        SourceText { text: Cow::Owned(self.text.into_owned()), line_starts: self.line_starts }
+    }
+
     /// The line and column of a byte, both from 1; the column counts characters.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let offset = self.floor(offset);
@@ -82,7 +103,7 @@ impl<'a> SourceText<'a> {
     /// `span`, moved to lie within the text and between characters.
     pub fn clamp(&self, span: Span) -> Span {
         let start = self.floor(span.start);
-        Span::new(start, self.floor(span.end).max(start))
+        Span::new(span.file, start, self.floor(span.end).max(start))
     }
 
     fn floor(&self, offset: usize) -> usize {

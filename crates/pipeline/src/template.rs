@@ -209,7 +209,7 @@ impl Places<'_> {
         match written.match_indices(reference).nth(nth) {
             Some((at, _)) => {
                 let start = self.span.start + at;
-                Span::new(start, start + reference.len())
+                Span::new(self.span.file, start, start + reference.len())
             }
             None => self.span,
         }

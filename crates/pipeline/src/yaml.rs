@@ -14,7 +14,7 @@ use serde_json::Number;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Data, Entry, Node};
-use crate::span::{Span, without_byte_order_mark};
+use crate::span::{FileId, Span, without_byte_order_mark};
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -23,14 +23,14 @@ pub const MAX_DEPTH: usize = 64;
 /// How many values all aliases together may stand for.
 pub const MAX_ALIASED: usize = 20_000;
 
-/// Reads `source`. Gives no tree if the text is no YAML that we can read.
-pub fn read(source: &[u8], diagnostics: &mut Diagnostics) -> Option<Node> {
+/// Reads `source`, the text of `file`. Gives no tree if it is no YAML that we can read.
+pub fn read(source: &[u8], file: FileId, diagnostics: &mut Diagnostics) -> Option<Node> {
     let source = without_byte_order_mark(source);
     if source.len() > MAX_BYTES {
         diagnostics.push(
             Diagnostic::error(
                 "too-large",
-                Span::default(),
+                Span::start_of(file),
                 format!("the file has {} bytes; at most {MAX_BYTES} are read", source.len()),
             )
             .help("keep data in files of its own and name them in the pipeline"),
@@ -42,7 +42,7 @@ pub fn read(source: &[u8], diagnostics: &mut Diagnostics) -> Option<Node> {
         Err(error) => {
             let at = error.valid_up_to();
             diagnostics.push(
-                Diagnostic::error("syntax", Span::new(at, at), "the file is not UTF-8 text")
+                Diagnostic::error("syntax", Span::new(file, at, at), "the file is not UTF-8 text")
                     .label("the first byte that is not")
                     .help("save it as UTF-8"),
             );
@@ -53,6 +53,7 @@ pub fn read(source: &[u8], diagnostics: &mut Diagnostics) -> Option<Node> {
     let mut composer = Composer {
         parser: Parser::new_from_str(text),
         text,
+        file,
         offsets: &offsets,
         anchors: HashMap::new(),
         aliased: 0,
@@ -60,7 +61,7 @@ pub fn read(source: &[u8], diagnostics: &mut Diagnostics) -> Option<Node> {
     };
     let shape = match composer.document() {
         Ok(Some(shape)) => shape,
-        Ok(None) => return Some(Node::new(Span::default(), Data::Null)),
+        Ok(None) => return Some(Node::new(Span::start_of(file), Data::Null)),
         Err(error) => {
             diagnostics.push(*error);
             return None;
@@ -73,7 +74,7 @@ pub fn read(source: &[u8], diagnostics: &mut Diagnostics) -> Option<Node> {
             let message = error.to_string();
             // The place is shown with the excerpt.
             let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-            diagnostics.push(syntax_error(text, at, &message));
+            diagnostics.push(syntax_error(text, file, at, &message));
             return None;
         }
     };
@@ -123,6 +124,7 @@ type Composed<T> = Result<T, Box<Diagnostic>>;
 struct Composer<'t> {
     parser: Parser<'t, StrInput<'t>>,
     text: &'t str,
+    file: FileId,
     offsets: &'t Offsets,
     /// Values by anchor, with how many values each holds; `None` while one is being read.
     anchors: HashMap<usize, Option<(Shape, usize)>>,
@@ -156,14 +158,18 @@ impl<'t> Composer<'t> {
     fn next(&mut self) -> Composed<(Event<'t>, Span)> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => {
-                let span = Span::new(self.offsets.byte(&span.start), self.offsets.byte(&span.end));
+                let span = Span::new(
+                    self.file,
+                    self.offsets.byte(&span.start),
+                    self.offsets.byte(&span.end),
+                );
                 Ok((event, span))
             }
             Some(Err(error)) => {
                 let at = self.offsets.byte(error.marker());
-                Err(Box::new(syntax_error(self.text, at, error.info())))
+                Err(Box::new(syntax_error(self.text, self.file, at, error.info())))
             }
-            None => Ok((Event::StreamEnd, Span::new(self.text.len(), self.text.len()))),
+            None => Ok((Event::StreamEnd, Span::new(self.file, self.text.len(), self.text.len()))),
         }
     }
 
@@ -216,7 +222,7 @@ impl<'t> Composer<'t> {
                     end = end.max(item.span.end);
                     items.push(item);
                 }
-                Shape { span: Span::new(span.start, end), data: ShapeData::List(items) }
+                Shape { span: Span::new(self.file, span.start, end), data: ShapeData::List(items) }
             }
             Event::MappingStart(..) => {
                 let mut entries = Vec::new();
@@ -237,7 +243,7 @@ impl<'t> Composer<'t> {
                     end = end.max(value.span.end);
                     entries.push((key, value));
                 }
-                Shape { span: Span::new(span.start, end), data: ShapeData::Map(entries) }
+                Shape { span: Span::new(self.file, span.start, end), data: ShapeData::Map(entries) }
             }
             other => {
                 let message = format!("YAML that cannot be read: {other:?}");
@@ -283,7 +289,7 @@ fn trimmed(text: &str, end: usize) -> usize {
     text.get(..end).map_or(end, |before| before.trim_end().len())
 }
 
-fn syntax_error(text: &str, at: usize, message: &str) -> Diagnostic {
+fn syntax_error(text: &str, file: FileId, at: usize, message: &str) -> Diagnostic {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
@@ -313,7 +319,7 @@ fn syntax_error(text: &str, at: usize, message: &str) -> Diagnostic {
         None
     };
     let end = text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
-    Diagnostic::error("syntax", Span::new(at, end), format!("this is not YAML: {message}"))
+    Diagnostic::error("syntax", Span::new(file, at, end), format!("this is not YAML: {message}"))
         .maybe_help(help.map(str::to_owned))
 }
 

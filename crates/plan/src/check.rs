@@ -13,7 +13,7 @@ use serde_json::Value;
 use wick_core::{KindName, PortName, StageName};
 use wick_pipeline::units::format_memory;
 use wick_pipeline::{
-    Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, SourceText, Stage,
+    Diagnostic, Diagnostics, Given, Loader, Override, Pipeline, Severity, Sources, Stage,
 };
 use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
 
@@ -45,6 +45,13 @@ pub struct Request<'a> {
     pub source: &'a [u8],
     /// The pipeline file, absolute. Relative paths are meant from its folder.
     pub file: &'a Path,
+    /// What messages call the file.
+    pub name: &'a str,
+    /// The project's folder, absolute: no file outside it is read, but for those beside the
+    /// pipeline file and below.
+    pub root: &'a Path,
+    /// Reads further files that the pipeline is made of.
+    pub load: Loader<'a>,
     /// Values for params; of two for the same param the later counts.
     pub overrides: &'a [Override],
     /// The kinds that stages can use.
@@ -55,16 +62,32 @@ pub struct Request<'a> {
     pub machine: Machine,
 }
 
-/// Checks a pipeline and resolves it. There is a plan exactly if none of the diagnostics, which
-/// are sorted by position, is an error.
-pub fn check(request: &Request<'_>) -> (Option<Plan>, Vec<Diagnostic>) {
+/// What came of a check.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The plan, exactly if none of the diagnostics is an error.
+    pub plan: Option<Plan>,
+    /// All that is to be said, by file and position.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that were read, which the diagnostics point into.
+    pub sources: Sources,
+}
+
+/// Checks a pipeline and resolves it.
+pub fn check(request: &Request<'_>) -> Verdict {
     let mut diagnostics = Diagnostics::new();
-    let given = Given { overrides: request.overrides, environment: request.environment };
-    let plan = wick_pipeline::parse(request.source, given, &mut diagnostics)
-        .and_then(|pipeline| Checker::new(request, pipeline, &mut diagnostics).plan());
+    let mut sources = Sources::new(request.file, request.name, request.source);
+    let given = Given {
+        overrides: request.overrides,
+        environment: request.environment,
+        root: request.root,
+        load: request.load,
+    };
+    let plan = wick_pipeline::parse(&mut sources, given, &mut diagnostics)
+        .and_then(|pipeline| Checker::new(request, &sources, pipeline, &mut diagnostics).plan());
     let diagnostics = diagnostics.into_sorted();
     let sound = diagnostics.iter().all(|found| found.severity != Severity::Error);
-    (plan.filter(|_| sound), diagnostics)
+    Verdict { plan: plan.filter(|_| sound), diagnostics, sources }
 }
 
 /// A stage and what is known of it so far.
@@ -85,6 +108,7 @@ pub(crate) struct Draft<'a> {
 
 struct Checker<'a, 'd> {
     request: &'a Request<'a>,
+    sources: &'a Sources,
     base: &'a Path,
     diagnostics: &'d mut Diagnostics,
     pipeline: Pipeline,
@@ -94,6 +118,7 @@ struct Checker<'a, 'd> {
 impl<'a, 'd> Checker<'a, 'd> {
     fn new(
         request: &'a Request<'a>,
+        sources: &'a Sources,
         mut pipeline: Pipeline,
         diagnostics: &'d mut Diagnostics,
     ) -> Self {
@@ -110,7 +135,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             })
             .collect();
         let base = request.file.parent().unwrap_or(Path::new(""));
-        Self { request, base, diagnostics, pipeline, drafts }
+        Self { request, sources, base, diagnostics, pipeline, drafts }
     }
 
     fn plan(mut self) -> Option<Plan> {
@@ -118,8 +143,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         for draft in &self.drafts {
             fits_machine(&draft.stage, self.request.machine, self.diagnostics);
         }
-        let source = SourceText::new(self.request.source);
-        let order = link::link(&mut self.drafts, source.text(), self.diagnostics);
+        let order = link::link(&mut self.drafts, self.sources, self.diagnostics);
         for &stage in &order {
             self.check_stage(stage);
         }

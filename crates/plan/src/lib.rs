@@ -16,11 +16,11 @@ mod place;
 pub mod plan;
 mod schema;
 
-pub use check::{Machine, Request, check};
+pub use check::{Machine, Request, Verdict, check};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
 pub use pipeline_schema::pipeline_schema;
 pub use plan::{Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, StageIndex};
 pub use wick_pipeline::{
-    Diagnostic, Override, Severity, Style, params::OverrideError, render, summary, template,
-    to_json,
+    Diagnostic, Loader, Override, Severity, Sources, Style, files::no_files, params::OverrideError,
+    render, summary, template, to_json,
 };

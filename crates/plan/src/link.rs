@@ -6,7 +6,7 @@ use wick_core::{PortName, PortType};
 use wick_pipeline::pipeline::COMMAND_KIND;
 use wick_pipeline::suggest;
 use wick_pipeline::template::{self, Piece, Places};
-use wick_pipeline::{Data, Diagnostic, Diagnostics, Edge, Node, Span, Spanned};
+use wick_pipeline::{Data, Diagnostic, Diagnostics, Edge, Node, Sources, Span, Spanned};
 use wick_stage::Ports;
 
 use crate::check::Draft;
@@ -29,7 +29,7 @@ pub(crate) struct Link {
 /// are not in it.
 pub(crate) fn link(
     drafts: &mut [Draft<'_>],
-    source: &str,
+    sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Vec<usize> {
     let names: HashMap<String, usize> = drafts
@@ -62,7 +62,7 @@ pub(crate) fn link(
             }
         }
         missing_inputs(&drafts[place], diagnostics);
-        run_references(&drafts[place], source, diagnostics);
+        run_references(&drafts[place], sources, diagnostics);
         let draft = &mut drafts[place];
         // An edge may be left out without an error here: its producer is broken, and its type
         // unknown.
@@ -275,7 +275,7 @@ fn missing_inputs(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Checks the references in a command's `run` that its attempt will replace.
-fn run_references(draft: &Draft<'_>, source: &str, diagnostics: &mut Diagnostics) {
+fn run_references(draft: &Draft<'_>, sources: &Sources, diagnostics: &mut Diagnostics) {
     let (Some(ports), Some(COMMAND_KIND)) =
         (&draft.ports, draft.stage.uses.as_ref().map(|uses| uses.value.as_str()))
     else {
@@ -291,7 +291,7 @@ fn run_references(draft: &Draft<'_>, source: &str, diagnostics: &mut Diagnostics
     let outputs: Vec<&str> = ports.outputs.iter().map(|output| output.name.as_str()).collect();
     for word in words {
         let Some(text) = word.as_text() else { continue };
-        let places = Places { source, span: word.span, text };
+        let places = Places { source: sources.text(word.span.file), span: word.span, text };
         for reference in template::pieces(text).into_iter().filter_map(|piece| match piece {
             Ok(Piece::Reference(reference)) => Some(reference),
             _ => None,

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 use wick_pipeline::{Diagnostic, Severity};
-use wick_plan::Machine;
+use wick_plan::{Machine, Verdict};
 
 use crate::args::CheckArgs;
 use crate::error::{CommandResult, ExitCode};
-use crate::pipeline::{PipelineFile, overrides};
+use crate::pipeline::{PipelineFile, overrides, rendered};
 use crate::registry::registry;
 use crate::render::{Paint, Ui, human};
 
@@ -18,18 +18,19 @@ pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
     for path in &args.files {
         let file = PipelineFile::read(path)?;
         // A file is right or wrong wherever it is checked; whether it fits is asked by `plan`.
-        let (plan, diagnostics) = file.check(&overrides, &registry, Machine::UNLIMITED);
+        let Verdict { plan, diagnostics, sources } =
+            file.check(&overrides, &registry, Machine::UNLIMITED);
         let stages = plan.as_ref().map(|plan| plan.stages.len());
         if args.output.is_json() {
             reports.push(json!({
                 "file": file.shown,
                 "ok": plan.is_some(),
                 "stages": stages,
-                "diagnostics": wick_pipeline::to_json(&diagnostics, &file.shown, &file.source),
+                "diagnostics": wick_pipeline::to_json(&diagnostics, &sources),
             }));
         } else {
             if !diagnostics.is_empty() {
-                ui.print(file.rendered(&diagnostics, ui, true));
+                ui.print(rendered(&diagnostics, &sources, ui, true));
             }
             ui.print(summary(ui, &file.shown, stages, &diagnostics));
         }

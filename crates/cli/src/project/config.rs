@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wick_pipeline::node::{Data, Node};
-use wick_pipeline::{Diagnostic, Diagnostics, units};
+use wick_pipeline::{Diagnostic, Diagnostics, FileId, Sources, units, yaml};
 
 use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::render::Ui;
@@ -50,14 +50,15 @@ impl Config {
             return Ok(config);
         }
         let name = super::Project::shown(file);
-        ui.say(wick_pipeline::render(&diagnostics, &name, &source, ui.diagnostics_style(false)));
+        let sources = Sources::of_one(&name, &source);
+        ui.say(wick_pipeline::render(&diagnostics, &sources, ui.diagnostics_style(false)));
         Err(CommandError::invalid(format!("{name} has {}", wick_pipeline::summary(&diagnostics))))
     }
 
     fn parse(source: &[u8]) -> (Self, Vec<Diagnostic>) {
         let mut diagnostics = Diagnostics::new();
         let mut config = Self::default();
-        if let Some(root) = wick_pipeline::yaml::read(source, &mut diagnostics) {
+        if let Some(root) = yaml::read(source, FileId::MAIN, &mut diagnostics) {
             config.take(&root, &mut diagnostics);
         }
         (config, diagnostics.into_sorted())

@@ -36,14 +36,7 @@ impl Project {
     pub fn of_pipeline(file: &Path, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
         let root = match &global.project {
             Some(folder) => given(folder)?,
-            None => {
-                let file = absolute(file)?;
-                let folder = file.parent().unwrap_or(Path::new("/"));
-                match search_upward(folder) {
-                    Some(root) => root.to_owned(),
-                    None => folder.to_owned(),
-                }
-            }
+            None => root_of(&absolute(file)?),
         };
         Self::load(root, global, ui)
     }
@@ -151,6 +144,12 @@ impl Project {
             .filter(|below| !below.is_empty())
             .unwrap_or_else(|| path.display().to_string())
     }
+}
+
+/// The folder of the project that the pipeline file `file`, which is absolute, belongs to.
+pub fn root_of(file: &Path) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    search_upward(folder).unwrap_or(folder).to_owned()
 }
 
 /// The folder named by `--project`.

@@ -13,14 +13,18 @@ use wick_plan::{Diagnostic, Machine, Override, Plan, Request, check};
 
 /// Checks `yaml` with the kinds of these tests, on a machine with 4 processors and 8 GB.
 pub fn check_yaml(yaml: &[u8], overrides: &[Override]) -> (Option<Plan>, Vec<Diagnostic>) {
-    check(&Request {
+    let verdict = check(&Request {
         source: yaml,
         file: Path::new("/project/test.yaml"),
+        name: "test.yaml",
+        root: Path::new("/project"),
+        load: &wick_plan::no_files,
         overrides,
         registry: &kinds::registry(),
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
         machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
-    })
+    });
+    (verdict.plan, verdict.diagnostics)
 }
 
 /// The plan of a pipeline without mistakes.

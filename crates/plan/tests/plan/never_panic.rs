@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wick_pipeline::Style;
-use wick_plan::{Severity, render, to_json};
+use wick_plan::{Severity, Sources, render, to_json};
 
 use crate::check_yaml;
 
@@ -64,8 +64,9 @@ fn answers(bytes: &[u8]) {
     assert_eq!(plan.is_some(), !errors);
     assert!(found.is_sorted_by_key(|found| found.span));
     let few = &found[..found.len().min(20)];
-    to_json(few, "p.yaml", bytes);
-    let drawn = render(few, "p.yaml", bytes, Style { width: 60, color: true, unicode: true });
+    let sources = Sources::of_one("p.yaml", bytes);
+    to_json(few, &sources);
+    let drawn = render(few, &sources, Style { width: 60, color: true, unicode: true });
     assert_eq!(drawn.is_empty(), few.is_empty());
 }
 
