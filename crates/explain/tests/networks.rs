@@ -149,6 +149,7 @@ fn run(
         base: folder.to_owned(),
         artifacts: folder.to_owned(),
         cpus: 1,
+        checkpoints: None,
     };
     let mut events = CollectedEvents::default();
     let result = {

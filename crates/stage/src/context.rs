@@ -11,6 +11,7 @@ use wick_core::{
     Timestamp, Token, WorkerEvent,
 };
 
+use crate::checkpoint::{CheckpointPlace, Checkpoints};
 use crate::error::{StageError, StageResult};
 use crate::layout;
 
@@ -44,10 +45,12 @@ pub struct Assignment {
     pub artifacts: PathBuf,
     /// How many processors the attempt may use.
     pub cpus: u32,
+    /// Where it may save its state; nowhere if it is alone in the world, as in tests.
+    pub checkpoints: Option<CheckpointPlace>,
 }
 
 /// The version of [`Assignment`].
-pub const ASSIGNMENT_VERSION: u32 = 1;
+pub const ASSIGNMENT_VERSION: u32 = 2;
 
 /// An input of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,6 +226,11 @@ impl<'a> Context<'a> {
         }
         self.last_progress = Some(self.sink.now());
         self.emit(WorkerEvent::Progress(progress))
+    }
+
+    /// Where to save the attempt's state, and where to look for that of an earlier attempt.
+    pub fn checkpoints(&self) -> Option<Checkpoints> {
+        Checkpoints::of(self.assignment)
     }
 
     /// Asks the store for `effect` when the attempt is published.

@@ -30,3 +30,6 @@ pub const LOG: &str = "log";
 pub const OUTPUTS: &str = "outputs";
 /// The folder in an attempt's folder that holds a link for each input port.
 pub const INPUTS: &str = "inputs";
+
+/// The folder in a project's `.wick` folder that holds what long attempts save of their state.
+pub const CHECKPOINTS: &str = "checkpoints";

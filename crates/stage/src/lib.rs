@@ -5,6 +5,7 @@
 //! the plan know them only through this trait. Kinds know no store and no database: what they
 //! want recorded they report through their context.
 
+pub mod checkpoint;
 pub mod context;
 pub mod error;
 pub mod facts;
@@ -13,6 +14,7 @@ pub mod kind;
 pub mod layout;
 pub mod registry;
 
+pub use checkpoint::{Checkpoint, CheckpointPlace, Checkpoints};
 pub use context::{AssignedInput, AssignedOutput, Assignment, Context, EventSink};
 pub use error::{StageError, StageResult};
 pub use facts::{Column, ColumnType, DatasetFacts, ModelFacts, PortFacts, TaskType};

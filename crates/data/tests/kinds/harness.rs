@@ -85,6 +85,7 @@ pub fn run_at(
         base: base.to_owned(),
         artifacts: base.to_owned(),
         cpus: 2,
+        checkpoints: None,
     };
     let folder = tempfile::tempdir().expect("a folder");
     let mut events = CollectedEvents::default();

@@ -193,6 +193,7 @@ impl Preparation {
             base: self.plan.base.clone(),
             artifacts: std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()),
             cpus,
+            checkpoints: None,
         };
         let path = self.folder.join(layout::ASSIGNMENT);
         let written = serde_json::to_vec_pretty(&assignment)

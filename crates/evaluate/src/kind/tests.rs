@@ -130,6 +130,7 @@ fn stage(folder: &std::path::Path, config: serde_json::Value) -> (Assignment, Co
         base: folder.to_owned(),
         artifacts: folder.to_owned(),
         cpus: 1,
+        checkpoints: None,
     };
     (assignment, CollectedEvents::default())
 }

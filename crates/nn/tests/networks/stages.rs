@@ -56,6 +56,7 @@ fn run(
         base: PathBuf::from("."),
         artifacts: PathBuf::from("."),
         cpus: 2,
+        checkpoints: None,
     };
     let mut events = CollectedEvents::default();
     let mut context = Context::new(&assignment, folder.path(), &mut events);
