@@ -45,7 +45,7 @@ fn a_failure_is_reported_with_all_that_is_needed() {
         "its folder: .wick/runs/",
         "wick logs",
         "wick rerun",
-        "broken failed",
+        "needs broken, which did not succeed",
     ]);
     sandbox.wick(&["show"]).ends_with(0).says(&["failed", "no such thing: mended"]);
     sandbox.wick(&["logs"]).ends_with(0).says(&["broken", "about to look"]);

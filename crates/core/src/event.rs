@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::worker::Progress;
 use crate::{
-    AttemptState, Digest, Fingerprint, MetricPoint, ModelName, PortName, PortType, RunId, RunState,
-    StageName, Timestamp, Token,
+    AttemptState, Digest, Fingerprint, KindName, MetricPoint, ModelName, PortName, PortType, RunId,
+    RunState, StageName, Timestamp, Token,
 };
 
 /// Something that happened in a run, and when.
@@ -124,8 +124,24 @@ pub enum EventBody {
     StageSkipped {
         /// The stage.
         stage: StageName,
-        /// The stage that did not succeed, by which this one cannot run.
-        because: StageName,
+        /// Why not.
+        reason: SkipReason,
+    },
+    /// The stage is written once for each item of a list that is known now. Its instances are
+    /// stages of their own, `queued` from here on; the stage itself stands for all of them, and
+    /// runs until [`StageGathered`](EventBody::StageGathered).
+    StageExpanded {
+        /// The stage.
+        stage: StageName,
+        /// Its instances with their kinds, in the list's order.
+        instances: Vec<(StageName, KindName)>,
+    },
+    /// All instances of the stage have ended.
+    StageGathered {
+        /// The stage.
+        stage: StageName,
+        /// `succeeded`, `failed`, `cancelled` or `skipped`: the worst of them.
+        state: AttemptState,
     },
     /// The stage was waiting when the run was cancelled.
     StageCancelled {
@@ -147,6 +163,28 @@ impl EventBody {
     }
 }
 
+/// Why a stage does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// Something that it needs did not succeed: this stage.
+    Need(StageName),
+    /// Its `when` does not hold: the condition, with the values that it had.
+    Condition(String),
+    /// The run was asked for other stages only.
+    NotSelected,
+}
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SkipReason::Need(stage) => write!(f, "needs {stage}, which did not succeed"),
+            SkipReason::Condition(condition) => write!(f, "only when {condition}"),
+            SkipReason::NotSelected => f.write_str("not selected"),
+        }
+    }
+}
+
 /// What an attempt reads from an earlier stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
@@ -156,6 +194,9 @@ pub struct Input {
     pub stage: StageName,
     /// The output of that stage.
     pub output: PortName,
+    /// Where the port gathers instances: the label of the one that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
     /// The artifact.
     pub digest: Digest,
 }

@@ -16,15 +16,21 @@ pub enum NameError {
     /// The text is empty.
     #[error("a name is at least one character")]
     Empty,
-    /// The text is longer than [`MAX_NAME_LENGTH`].
-    #[error("a name is at most {MAX_NAME_LENGTH} characters")]
-    TooLong,
+    /// The text is longer than this.
+    #[error("a name is at most {0} characters")]
+    TooLong(usize),
     /// The first character is not a letter or an underscore.
     #[error("a name starts with a letter or `_`, not with `{0}`")]
     Start(char),
     /// A character cannot stand in a name.
     #[error("`{0}` cannot stand in a name: letters, digits, `_` and `-` can")]
     Character(char),
+    /// What follows the name of an instance is not one label in brackets.
+    #[error("an instance is named by one label in brackets, as in `train[lr=0.1]`")]
+    Label,
+    /// A character cannot stand in a label.
+    #[error("`{0}` cannot stand in a label: letters, digits and `_.+-=,` can")]
+    LabelCharacter(char),
 }
 
 /// Checks that `text` can name a stage, a port, a param or an experiment.
@@ -34,7 +40,7 @@ pub enum NameError {
 pub fn check_name(text: &str) -> Result<(), NameError> {
     let first = text.chars().next().ok_or(NameError::Empty)?;
     if text.len() > MAX_NAME_LENGTH {
-        return Err(NameError::TooLong);
+        return Err(NameError::TooLong(MAX_NAME_LENGTH));
     }
     if !(first.is_ascii_alphabetic() || first == '_') {
         return Err(NameError::Start(first));
@@ -45,8 +51,54 @@ pub fn check_name(text: &str) -> Result<(), NameError> {
     }
 }
 
+/// The longest a stage's name may be, in bytes.
+pub const MAX_STAGE_NAME_LENGTH: usize = 256;
+
+/// The longest the label of an instance may be, in bytes.
+pub const MAX_LABEL_LENGTH: usize = 64;
+
+/// Checks that `text` can name a stage of a plan: a name, `features/encode` where it came with a
+/// sub-pipeline, `train[lr=0.1]` where it is an instance of a stage that is written once.
+///
+/// # Errors
+/// Says which rule the text breaks.
+pub fn check_stage_name(text: &str) -> Result<(), NameError> {
+    if text.len() > MAX_STAGE_NAME_LENGTH {
+        return Err(NameError::TooLong(MAX_STAGE_NAME_LENGTH));
+    }
+    text.split('/').try_for_each(|segment| match segment.split_once('[') {
+        None => check_name(segment),
+        Some((name, rest)) => {
+            check_name(name)?;
+            check_label(rest.strip_suffix(']').ok_or(NameError::Label)?)
+        }
+    })
+}
+
+/// Checks that `text` can stand between the brackets of an instance's name.
+///
+/// # Errors
+/// Says which rule the text breaks.
+pub fn check_label(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Label);
+    }
+    if text.len() > MAX_LABEL_LENGTH {
+        return Err(NameError::TooLong(MAX_LABEL_LENGTH));
+    }
+    match text.chars().find(|c| !is_label_character(*c)) {
+        Some(c) => Err(NameError::LabelCharacter(c)),
+        None => Ok(()),
+    }
+}
+
+/// Whether `c` can stand between the brackets of an instance's name.
+pub const fn is_label_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-' | '=' | ',')
+}
+
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -58,7 +110,7 @@ macro_rules! name {
             /// Says which rule the text breaks.
             pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
                 let text = text.as_ref();
-                check_name(text)?;
+                $check(text)?;
                 Ok(Self(text.into()))
             }
 
@@ -127,24 +179,46 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a stage within its pipeline.
-    StageName
+    /// The name of a stage within its plan: see [`check_stage_name`].
+    StageName, check_stage_name
 }
 name! {
     /// The name of an input or output of a stage.
-    PortName
+    PortName, check_name
 }
 name! {
     /// The name of a kind: `load`, `train`, `command`, …
-    KindName
+    KindName, check_name
 }
 name! {
     /// The name of a group of runs; by default the pipeline's.
-    ExperimentName
+    ExperimentName, check_name
 }
 name! {
     /// The name of a registered model.
-    ModelName
+    ModelName, check_name
+}
+
+impl StageName {
+    /// The name without the labels of instances: what is written in the pipeline file.
+    ///
+    /// ```
+    /// let name = wick_core::StageName::new("features[size=3]/encode").unwrap();
+    /// assert_eq!(name.template(), "features/encode");
+    /// ```
+    pub fn template(&self) -> String {
+        let segments =
+            self.0.split('/').map(|segment| segment.split('[').next().unwrap_or(segment));
+        segments.collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether this is the stage that a person calls `text`: the stage itself, an instance of the
+    /// stage `text`, or a stage of the sub-pipeline `text`.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        let rest = self.0.strip_prefix(text);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/']))
+            || self.template() == text
+    }
 }
 
 /// How many characters a run id has.
@@ -234,7 +308,40 @@ mod tests {
         check("1a", Err(NameError::Start('1')));
         check("a.b", Err(NameError::Character('.')));
         check("é", Err(NameError::Start('é')));
-        check(&"a".repeat(129), Err(NameError::TooLong));
+        check(&"a".repeat(129), Err(NameError::TooLong(128)));
+    }
+
+    #[test]
+    fn stages_of_a_plan_have_labels_and_segments() {
+        #[track_caller]
+        fn check(text: &str, expect: Result<(), NameError>) {
+            assert_eq!(StageName::new(text).map(|_| ()), expect, "{text:?}");
+        }
+        check("train[lr=0.1,width=16]", Ok(()));
+        check("features[size=3]/encode", Ok(()));
+        check("a[]", Err(NameError::Label));
+        check("a[b", Err(NameError::Label));
+        check("a[b]c", Err(NameError::Label));
+        check("a[b][c]", Err(NameError::LabelCharacter(']')));
+        check("a[b/c]", Err(NameError::Label));
+        check("a[..\u{0}]", Err(NameError::LabelCharacter('\u{0}')));
+        check("a//b", Err(NameError::Empty));
+        check("a/../b", Err(NameError::Start('.')));
+        check("/a", Err(NameError::Empty));
+        check(&format!("a[{}]", "b".repeat(65)), Err(NameError::TooLong(64)));
+        assert!(PortName::new("a/b").is_err());
+    }
+
+    #[test]
+    fn a_stage_is_meant_by_its_template() {
+        let name = StageName::new("features[size=3]/encode[x=1]").unwrap();
+        for text in ["features", "features[size=3]", "features/encode", "features[size=3]/encode"] {
+            assert!(name.is_meant_by(text), "{text}");
+        }
+        assert!(name.is_meant_by(name.as_str()));
+        for text in ["feature", "encode", "features/enc", "features[size=3"] {
+            assert!(!name.is_meant_by(text), "{text}");
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Dispatcher {
                     phase: Phase::Waiting(needs.len() as u32),
                     dependents: Vec::new(),
                     request: Slots::of_resources(&planned.resources, &policy.slots),
-                    retry: planned.retry,
+                    retry: planned.retry.clone(),
                     timeout: planned.timeout,
                     height: 0,
                     kind: kind as u32,
@@ -307,7 +307,7 @@ impl Dispatcher {
             debug_assert!(false, "attempt {attempt} of stage {stage:?} ended without running");
             return;
         }
-        let Stage { request, retry, tries, kind, .. } = self.stages[stage.get()];
+        let Stage { request, tries, kind, .. } = self.stages[stage.get()];
         self.free.give(&request);
         self.quick[kind as usize] = wall < QUICK;
         match outcome {
@@ -322,8 +322,9 @@ impl Dispatcher {
                 let transient = outcome == Outcome::Failed { transient: true };
                 let state = AttemptState::Failed;
                 self.record(Fact::Finished { stage, attempt, state });
+                let retry = &self.stages[stage.get()].retry;
                 if transient && tries < retry.attempts && !self.is_stopped() {
-                    let delay = backoff(&retry, tries);
+                    let delay = backoff(retry, tries);
                     self.record(Fact::RetryScheduled { stage, attempt, delay });
                     self.set(stage, Phase::Delayed);
                     let timer = Timer::Retry;

@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use wick_artifact::ArtifactStore;
 use wick_core::{
     AttemptState, Effect, Event, EventBody, Failure, Input, MetricPoint, Output, RunId, RunState,
-    Token, Usage,
+    SkipReason, Token, Usage,
 };
-use wick_plan::{Plan, StageIndex};
+use wick_plan::{InputSource, Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
 use crate::command::config::CommandConfig;
@@ -340,18 +340,23 @@ impl Drive {
     fn inputs_of(&self, stage: StageIndex) -> EngineResult<Vec<Input>> {
         let planned = self.setup.plan.stage(stage);
         let inputs = planned.inputs.iter().map(|input| {
-            let outputs = &self.stages[input.from.get()].outputs;
-            let from = &self.setup.plan.stage(input.from).name;
-            let output = outputs.iter().find(|output| output.port == input.output);
+            let InputSource::Output { from, output: wanted } = &input.source else {
+                let message = "inputs that gather instances cannot be read";
+                return Err(EngineError::Internal(message.to_owned()));
+            };
+            let outputs = &self.stages[from.get()].outputs;
+            let from = &self.setup.plan.stage(*from).name;
+            let output = outputs.iter().find(|output| output.port == *wanted);
             output
                 .map(|output| Input {
                     port: input.port.clone(),
                     stage: from.clone(),
-                    output: input.output.clone(),
+                    output: wanted.clone(),
+                    item: None,
                     digest: output.digest,
                 })
                 .ok_or_else(|| {
-                    let output = &input.output;
+                    let output = wanted;
                     EngineError::Internal(format!("stage {from} succeeded without {output}"))
                 })
         });
@@ -467,7 +472,8 @@ impl Drive {
                 }
             }
             Fact::Skipped { stage, because } => {
-                EventBody::StageSkipped { stage: name(stage), because: name(because) }
+                let reason = SkipReason::Need(name(because));
+                EventBody::StageSkipped { stage: name(stage), reason }
             }
             Fact::Cancelled { stage } => EventBody::StageCancelled { stage: name(stage) },
             Fact::RunFinished { state } => EventBody::RunFinished { state },

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use wick_core::{Digest, Fingerprint, RunId, StageName, StageOrigin};
-use wick_plan::{FingerprintParts, Plan, StageIndex, explain_change};
+use wick_plan::{FingerprintParts, Plan, PlannedInput, StageIndex, explain_change};
 use wick_store::{CachedOutputs, StageRecord};
 
 use crate::engine::{Engine, newest_run, outputs_of};
@@ -90,7 +90,7 @@ impl Engine {
                 }
                 let mut running: Vec<StageName> = Vec::new();
                 let mut waits = false;
-                for need in stage.inputs.iter().map(|input| input.from) {
+                for need in stage.inputs.iter().flat_map(PlannedInput::needs) {
                     let name = &plan.stage(need).name;
                     match &stages[need.get()] {
                         None => waits = true,
@@ -215,9 +215,9 @@ fn inputs(
     outputs: &HashMap<StageIndex, CachedOutputs>,
 ) -> Vec<Digest> {
     let inputs = plan.stage(index).inputs.iter().map(|input| {
-        let outputs = outputs.get(&input.from).map(|cached| cached.outputs.as_slice());
+        let outputs = outputs.get(&input.from()[0]).map(|cached| cached.outputs.as_slice());
         let mut outputs = outputs.unwrap_or_default().iter();
-        outputs.find(|output| output.port == input.output).map(|output| output.digest)
+        outputs.find(|output| output.port == *input.output()).map(|output| output.digest)
     });
     // An output that is missing from a record makes a fingerprint that nothing has.
     inputs.map(|digest| digest.unwrap_or(Digest::from_bytes([0; 32]))).collect()

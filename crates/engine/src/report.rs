@@ -104,6 +104,22 @@ impl Totals {
                 self.queued -= 1;
                 self.cancelled += 1;
             }
+            EventBody::StageExpanded { instances, .. } => {
+                // The stage itself runs until its instances have ended.
+                self.stages += instances.len() as u32;
+                self.queued += instances.len() as u32;
+                self.queued -= 1;
+                self.running += 1;
+            }
+            EventBody::StageGathered { state, .. } => {
+                self.running -= 1;
+                match state {
+                    AttemptState::Succeeded => self.succeeded += 1,
+                    AttemptState::Cancelled => self.cancelled += 1,
+                    AttemptState::Skipped => self.skipped += 1,
+                    _ => self.failed += 1,
+                }
+            }
             EventBody::RunStarted { .. }
             | EventBody::AttemptSpawned { .. }
             | EventBody::Metrics { .. }

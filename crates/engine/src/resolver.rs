@@ -111,8 +111,8 @@ impl Resolver {
         self.digest_sources(self.kept.keys().copied()).await?;
         Ok(self.kept.iter().all(|(index, kept)| {
             let inputs = self.plan.stage(*index).inputs.iter().map(|input| {
-                let outputs = &self.kept.get(&input.from)?.outputs;
-                let output = outputs.iter().find(|output| output.port == input.output)?;
+                let outputs = &self.kept.get(&input.from()[0])?.outputs;
+                let output = outputs.iter().find(|output| output.port == *input.output())?;
                 Some(output.digest)
             });
             let inputs: Option<Vec<Digest>> = inputs.collect();
@@ -140,7 +140,7 @@ impl Resolver {
             let inputs: Option<Vec<Digest>> = stage
                 .inputs
                 .iter()
-                .map(|input| outputs.get(&(input.from, input.output.to_string())).copied())
+                .map(|input| outputs.get(&(input.from()[0], input.output().to_string())).copied())
                 .collect();
             if let Some(inputs) = inputs
                 && stage.cache

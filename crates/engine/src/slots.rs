@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn a_stage_never_occupies_more_than_there_is() {
         let machine = Slots { cpus: 2, memory: 100, gpus: 0 };
-        let resources = Resources { cpus: 8, memory: Some(1000), gpus: 1 };
+        let resources = Resources { cpus: 8, memory: Some(1000), gpus: 1, ..Resources::default() };
         assert_eq!(Slots::of_resources(&resources, &machine), machine);
-        let resources = Resources { cpus: 0, memory: None, gpus: 0 };
+        let resources = Resources { cpus: 0, ..Resources::default() };
         let least = Slots { cpus: 1, memory: 0, gpus: 0 };
         assert_eq!(Slots::of_resources(&resources, &machine), least);
     }

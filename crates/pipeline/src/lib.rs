@@ -5,6 +5,7 @@
 //! knows no kind: what stands in a stage's `with` stays a tree of [`Node`]s, which `wick-plan`
 //! checks.
 
+pub mod condition;
 pub mod diagnostic;
 mod fields;
 pub mod files;
@@ -20,6 +21,7 @@ pub mod template;
 pub mod units;
 pub mod yaml;
 
+pub use condition::Condition;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
 pub use files::{Loader, SourceFile, Sources};
 pub use node::{Data, Entry, Node};
@@ -27,5 +29,5 @@ pub use params::{Override, Param};
 pub use pipeline::{Given, Pipeline, parse};
 pub use render::{Style, render, summary, to_json};
 pub use span::{FileId, SourceText, Span, Spanned};
-pub use stage::{Edge, Resources, Retry, STAGE_KEYS, Stage};
+pub use stage::{Edge, Resources, Retry, RetryOn, STAGE_KEYS, Stage};
 pub use suggest::did_you_mean;

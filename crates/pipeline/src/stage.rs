@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use wick_core::FailureCause;
 use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -83,6 +85,21 @@ pub struct Retry {
     pub attempts: u32,
     /// The wait before the second; it doubles with each further one.
     pub backoff: Duration,
+}
+
+/// After which failures a stage is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOn {
+    /// After those that another attempt may not meet.
+    Transient,
+    /// After these alone.
+    These {
+        /// Causes.
+        causes: Vec<FailureCause>,
+        /// Exit codes of a program.
+        codes: Vec<i32>,
+    },
 }
 
 /// What an attempt occupies.

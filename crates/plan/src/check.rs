@@ -19,7 +19,10 @@ use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
 
 use crate::link::{self, Link};
 use crate::place;
-use crate::plan::{Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, StageIndex};
+use crate::plan::{
+    Hooks, InputSource, Join, Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry,
+    StageIndex,
+};
 use crate::{config_path, schema};
 
 /// The most that one machine gives to its stages.
@@ -248,7 +251,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         let mut stages = Vec::with_capacity(order.len());
         for place in order {
             let draft = drafts[*place].take()?;
-            stages.push(planned(draft, &names, &index_of)?);
+            stages.push(planned(draft, self.base, &names, &index_of)?);
         }
         let params = self.pipeline.params;
         Some(Plan {
@@ -266,6 +269,10 @@ impl<'a, 'd> Checker<'a, 'd> {
                 .into_iter()
                 .map(|param| (param.name, param.value.unwrap_or(Value::Null)))
                 .collect(),
+            timeout: None,
+            secrets: Vec::new(),
+            hooks: Hooks::default(),
+            schedule: None,
             stages,
         })
     }
@@ -329,6 +336,7 @@ fn guarded<T>(stage: &Stage, diagnostics: &mut Diagnostics, ask: impl FnOnce() -
 /// `None` only where something was wrong, and was reported.
 fn planned(
     draft: Draft<'_>,
+    base: &Path,
     names: &HashMap<String, usize>,
     index_of: &[StageIndex],
 ) -> Option<PlannedStage> {
@@ -336,6 +344,9 @@ fn planned(
     let (kind, checked) = (kind?, checked?);
     Some(PlannedStage {
         name: StageName::new(&stage.name.value).ok()?,
+        instance: None,
+        foreach: None,
+        base: base.to_owned(),
         description: stage.description,
         kind: KindName::new(kind.name()).ok()?,
         revision: kind.revision(),
@@ -344,8 +355,7 @@ fn planned(
             .into_iter()
             .map(|link| PlannedInput {
                 port: link.port,
-                from: index_of[link.from],
-                output: link.output,
+                source: InputSource::Output { from: index_of[link.from], output: link.output },
                 port_type: link.port_type,
             })
             .collect(),
@@ -360,12 +370,19 @@ fn planned(
             .filter_map(|name| names.get(&name.value))
             .map(|place| index_of[*place])
             .collect(),
-        retry: Retry { attempts: stage.retry.attempts, backoff: stage.retry.backoff },
+        join: Join::All,
+        condition: None,
+        retry: Retry {
+            attempts: stage.retry.attempts,
+            backoff: stage.retry.backoff,
+            ..Retry::default()
+        },
         timeout: stage.timeout,
         resources: Resources {
             cpus: stage.resources.cpus,
             memory: stage.resources.memory,
             gpus: stage.resources.gpus,
+            ..Resources::default()
         },
         cache: stage.cache,
         sources: checked.sources,

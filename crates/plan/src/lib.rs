@@ -19,8 +19,12 @@ mod schema;
 pub use check::{Machine, Request, Verdict, check};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
 pub use pipeline_schema::pipeline_schema;
-pub use plan::{Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, StageIndex};
+pub use plan::{
+    Best, Foreach, Hook, HookDeed, Hooks, InputSource, Instance, Join, Missed, Mode, Overlap, Plan,
+    PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, Schedule, Secret, SecretSource,
+    StageIndex,
+};
 pub use wick_pipeline::{
-    Diagnostic, Loader, Override, Severity, Sources, Style, files::no_files, params::OverrideError,
-    render, summary, template, to_json,
+    Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, files::no_files,
+    params::OverrideError, render, summary, template, to_json,
 };

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wick_core::{Digest, ExperimentName, KindName, PortName, PortType, StageName};
 
+use wick_pipeline::{Condition, RetryOn};
+
 use crate::canonical::Encoder;
 
 /// The place of a stage in [`Plan::stages`].
@@ -34,6 +36,18 @@ pub struct Plan {
     pub file: PathBuf,
     /// The folder that relative paths are meant from.
     pub base: PathBuf,
+    /// How long a run may take.
+    #[serde(default)]
+    pub timeout: Option<Duration>,
+    /// Where the secrets that stages and hooks refer to come from.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// What is done when a run has ended.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// When `wick up` begins runs.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// Resolved params, in the file's order.
     pub params: Vec<(String, Value)>,
     /// The names of the params that were given from outside.
@@ -48,8 +62,18 @@ pub struct Plan {
 pub struct PlannedStage {
     /// Its name.
     pub name: StageName,
+    /// The stage as it is written, where this is one of several instances of it.
+    #[serde(default)]
+    pub instance: Option<Instance>,
+    /// Where the stage is written once for each item of a list that only the run will know: until
+    /// then it stands for all of its instances.
+    #[serde(default)]
+    pub foreach: Option<Foreach>,
     /// What it says of itself.
     pub description: Option<String>,
+    /// The folder that its relative paths are meant from, and that its programs run in.
+    #[serde(default)]
+    pub base: PathBuf,
     /// Its kind.
     pub kind: KindName,
     /// The revision of its kind.
@@ -60,8 +84,14 @@ pub struct PlannedStage {
     pub inputs: Vec<PlannedInput>,
     /// What it makes.
     pub outputs: Vec<PlannedOutput>,
-    /// Stages that come before it without giving it data.
+    /// Stages that come before it without giving it data; those that `when` looks at among them.
     pub after: Vec<StageIndex>,
+    /// How many of the stages before it must have succeeded.
+    #[serde(default)]
+    pub join: Join,
+    /// It runs only if this holds.
+    #[serde(default)]
+    pub condition: Option<Condition>,
     /// How often and how it is tried again.
     pub retry: Retry,
     /// How long an attempt may take.
@@ -84,17 +114,101 @@ pub struct PlannedStage {
     pub metrics: Option<Vec<String>>,
 }
 
+/// The name of an instance, taken apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The stage as it is written.
+    pub template: StageName,
+    /// What stands in the brackets.
+    pub label: String,
+    /// What tells it from the other instances, in the file's order.
+    pub values: Vec<(String, Value)>,
+}
+
+/// The list that a stage is written once for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Foreach {
+    /// The name of an item: `${foreach.NAME}`.
+    pub variable: String,
+    /// The stage that makes the list.
+    pub from: StageIndex,
+    /// Its output, a `value`.
+    pub output: PortName,
+}
+
+/// How many of the stages that a stage needs must have succeeded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// All of them.
+    #[default]
+    All,
+    /// At least one, once all have ended.
+    Any,
+}
+
 /// An edge that ends in a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedInput {
     /// The port that reads.
     pub port: PortName,
-    /// The stage that makes the value.
-    pub from: StageIndex,
-    /// The output of that stage.
-    pub output: PortName,
-    /// The type of both ends.
+    /// What it reads.
+    pub source: InputSource,
+    /// The type of both ends; of a port that gathers, the type of each item.
     pub port_type: PortType,
+}
+
+/// What an input reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputSource {
+    /// An output of one stage.
+    Output {
+        /// The stage that makes the value.
+        from: StageIndex,
+        /// The output of that stage.
+        output: PortName,
+    },
+    /// An output of every instance of a stage, in their order. The place of a stage with
+    /// [`PlannedStage::foreach`] stands for its instances.
+    Gather {
+        /// The instances.
+        from: Vec<StageIndex>,
+        /// The output.
+        output: PortName,
+    },
+    /// An output of the best instance of a stage.
+    Select {
+        /// The instances, as in [`Gather`](InputSource::Gather).
+        from: Vec<StageIndex>,
+        /// The output.
+        output: PortName,
+        /// Which is the best.
+        best: Best,
+    },
+}
+
+/// Which instance is the best. Of equals it is the first; one without the metric, or where it is
+/// not a number, is not chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The key of the metric: its latest value counts.
+    pub metric: String,
+    /// Stages with the same instances that have the metric, in the same order; empty where the
+    /// instances themselves have it.
+    pub of: Vec<StageIndex>,
+    /// Which end is best.
+    pub mode: Mode,
+}
+
+/// Which end of a metric is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
 }
 
 /// An output of a stage.
@@ -107,22 +221,39 @@ pub struct PlannedOutput {
 }
 
 /// How often and how a stage is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Retry {
     /// Attempts in all, at least 1.
     pub attempts: u32,
-    /// The wait before the second attempt; it doubles with each further one.
+    /// The wait before the second attempt.
     pub backoff: Duration,
+    /// By what the wait grows with each further attempt; at least 1.
+    pub factor: f64,
+    /// The longest wait.
+    pub max_backoff: Duration,
+    /// By which part of itself a wait may be longer or shorter, from 0 to 1.
+    pub jitter: f64,
+    /// After which failures.
+    pub on: RetryOn,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, backoff: Duration::from_secs(1) }
+        Self {
+            attempts: 1,
+            backoff: Duration::from_secs(1),
+            factor: 2.0,
+            max_backoff: Duration::from_secs(3600),
+            jitter: 0.0,
+            on: RetryOn::Transient,
+        }
     }
 }
 
 /// What an attempt occupies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// Processors.
     pub cpus: u32,
@@ -130,12 +261,114 @@ pub struct Resources {
     pub memory: Option<u64>,
     /// GPUs.
     pub gpus: u32,
+    /// Shares of what the project counts by name, sorted by name.
+    pub named: Vec<(String, u32)>,
+    /// What no two attempts may hold at once, sorted.
+    pub mutex: Vec<String>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { cpus: 1, memory: None, gpus: 0 }
+        Self { cpus: 1, memory: None, gpus: 0, named: Vec::new(), mutex: Vec::new() }
     }
+}
+
+/// A secret by reference: where its value is found when an attempt starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Its name: `${secrets.NAME}`.
+    pub name: String,
+    /// Where its value is.
+    pub source: SecretSource,
+}
+
+/// Where the value of a secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// In this environment variable.
+    Environment(String),
+    /// In this file, absolute; line ends at its end do not count.
+    File(PathBuf),
+}
+
+/// What is done when a run has ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// When it succeeded.
+    pub on_success: Vec<Hook>,
+    /// When it failed.
+    pub on_failure: Vec<Hook>,
+}
+
+/// One thing that is done when a run has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hook {
+    /// What.
+    pub deed: HookDeed,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookDeed {
+    /// Runs a program: words, or one text for `sh -c`. Values of `env` may refer to secrets.
+    Command {
+        /// The words, or the text alone.
+        run: Vec<String>,
+        /// Whether `run` is a text for a shell.
+        shell: bool,
+        /// What the program finds in its environment.
+        env: Vec<(String, String)>,
+    },
+    /// Posts what happened, as JSON.
+    Webhook {
+        /// Where to.
+        url: String,
+        /// Headers; their values may refer to secrets.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// When `wick up` begins runs of a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// A cron expression of five fields.
+    pub cron: Option<String>,
+    /// The time zone that the expression is meant in; UTC without.
+    pub timezone: Option<String>,
+    /// Patterns of files, from the pipeline's folder: a run begins when one of them changes.
+    pub on_change: Vec<String>,
+    /// What becomes of times that passed while nobody was there to begin a run.
+    pub missed: Missed,
+    /// What happens when the time comes while a run is still going on.
+    pub overlap: Overlap,
+}
+
+/// What becomes of times that passed while nobody was there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// Nothing.
+    #[default]
+    Skip,
+    /// One run for all of them.
+    RunOnce,
+}
+
+/// What happens when the time comes while a run is still going on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// No run begins.
+    #[default]
+    Skip,
+    /// A run begins when the other has ended; at most one waits.
+    Queue,
+    /// The other is cancelled.
+    Cancel,
 }
 
 impl Plan {
@@ -149,8 +382,8 @@ impl Plan {
         self.stages.iter().enumerate().map(|(place, stage)| (StageIndex(place as u32), stage))
     }
 
-    /// The digest of all that the plan says of params and stages, but not of where the files
-    /// lie or what they hold: equal plans can share a run.
+    /// The digest of all that the plan says of params and stages, but not of where the files lie
+    /// or what they hold, nor of hooks and schedules: equal plans can share a run.
     pub fn digest(&self) -> Digest {
         let mut encoder = Encoder::new("wick plan 1");
         encoder.text(&self.pipeline);
@@ -173,6 +406,56 @@ impl Plan {
     }
 }
 
+impl PlannedInput {
+    /// The output that is read of each stage.
+    pub fn output(&self) -> &PortName {
+        match &self.source {
+            InputSource::Output { output, .. }
+            | InputSource::Gather { output, .. }
+            | InputSource::Select { output, .. } => output,
+        }
+    }
+
+    /// The stages whose outputs are read, or may be.
+    pub fn from(&self) -> &[StageIndex] {
+        match &self.source {
+            InputSource::Output { from, .. } => std::slice::from_ref(from),
+            InputSource::Gather { from, .. } | InputSource::Select { from, .. } => from,
+        }
+    }
+
+    /// Every stage that must have ended before the input can be read. May name a stage twice.
+    pub fn needs(&self) -> impl Iterator<Item = StageIndex> + '_ {
+        let of = match &self.source {
+            InputSource::Select { best, .. } => best.of.as_slice(),
+            InputSource::Output { .. } | InputSource::Gather { .. } => &[],
+        };
+        self.from().iter().chain(of).copied()
+    }
+
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text(self.port.as_str());
+        encoder.list(self.from().len());
+        for from in self.from() {
+            encoder.number(u64::from(from.0));
+        }
+        encoder.text(self.output().as_str());
+        match &self.source {
+            InputSource::Output { .. } => encoder.number(0),
+            InputSource::Gather { .. } => encoder.number(1),
+            InputSource::Select { best: Best { metric, of, mode }, .. } => {
+                encoder.number(2);
+                encoder.text(metric);
+                encoder.list(of.len());
+                for stage in of {
+                    encoder.number(u64::from(stage.0));
+                }
+                encoder.number(*mode as u64);
+            }
+        }
+    }
+}
+
 impl PlannedStage {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.text(self.name.as_str());
@@ -181,9 +464,7 @@ impl PlannedStage {
         encoder.value(&self.config);
         encoder.list(self.inputs.len());
         for input in &self.inputs {
-            encoder.text(input.port.as_str());
-            encoder.number(u64::from(input.from.0));
-            encoder.text(input.output.as_str());
+            input.encode(encoder);
         }
         encoder.list(self.outputs.len());
         for output in &self.outputs {
@@ -194,24 +475,54 @@ impl PlannedStage {
         for stage in &self.after {
             encoder.number(u64::from(stage.0));
         }
-        encoder.number(u64::from(self.retry.attempts));
-        encoder.number(self.retry.backoff.as_millis() as u64);
+        encoder.number(self.join as u64);
+        match &self.condition {
+            Some(condition) => encoder.text(condition.text()),
+            None => encoder.nothing(),
+        }
+        match &self.foreach {
+            Some(Foreach { variable, from, output }) => {
+                encoder.text(variable);
+                encoder.number(u64::from(from.0));
+                encoder.text(output.as_str());
+            }
+            None => encoder.nothing(),
+        }
+        let Retry { attempts, backoff, factor, max_backoff, jitter, on } = &self.retry;
+        encoder.number(u64::from(*attempts));
+        encoder.number(backoff.as_millis() as u64);
+        encoder.number(factor.to_bits());
+        encoder.number(max_backoff.as_millis() as u64);
+        encoder.number(jitter.to_bits());
+        encoder.value(&serde_json::to_value(on).unwrap_or_default());
         match self.timeout {
             Some(timeout) => encoder.number(timeout.as_millis() as u64),
             None => encoder.nothing(),
         }
-        encoder.number(u64::from(self.resources.cpus));
-        match self.resources.memory {
-            Some(memory) => encoder.number(memory),
+        let Resources { cpus, memory, gpus, named, mutex } = &self.resources;
+        encoder.number(u64::from(*cpus));
+        match memory {
+            Some(memory) => encoder.number(*memory),
             None => encoder.nothing(),
         }
-        encoder.number(u64::from(self.resources.gpus));
+        encoder.number(u64::from(*gpus));
+        encoder.list(named.len());
+        for (name, share) in named {
+            encoder.text(name);
+            encoder.number(u64::from(*share));
+        }
+        encoder.list(mutex.len());
+        for name in mutex {
+            encoder.text(name);
+        }
         encoder.number(u64::from(self.cache));
     }
 
-    /// Every stage that must have succeeded before this one starts: those it reads from, then
-    /// those it comes after. May name a stage twice.
+    /// Every stage that must have ended before this one starts: those it reads from, then those
+    /// it comes after. May name a stage twice.
     pub fn needs(&self) -> impl Iterator<Item = StageIndex> + '_ {
-        self.inputs.iter().map(|input| input.from).chain(self.after.iter().copied())
+        let list = self.foreach.as_ref().map(|foreach| foreach.from);
+        let inputs = self.inputs.iter().flat_map(PlannedInput::needs);
+        inputs.chain(self.after.iter().copied()).chain(list)
     }
 }

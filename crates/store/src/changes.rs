@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use wick_core::{
     AttemptState, Effect, Event, EventBody, Failure, Fingerprint, Input, MetricKey, MetricPoint,
-    Output, RunState, StageName, StageOrigin, Timestamp, Token, Usage,
+    Output, RunState, SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
 };
 
 use crate::directory::Directory;
@@ -107,7 +107,7 @@ pub(crate) struct StageChange<'a> {
     pub(crate) attempts: Option<u32>,
     pub(crate) source: Option<Source<'a>>,
     pub(crate) started: Option<Timestamp>,
-    pub(crate) because: Option<&'a StageName>,
+    pub(crate) because: Option<&'a SkipReason>,
     pub(crate) finished: Option<Timestamp>,
     /// The outer `None` leaves what is recorded.
     pub(crate) failure: Option<Option<&'a Failure>>,
@@ -282,11 +282,14 @@ impl<'a> Folder<'_, 'a> {
                 self.reads(place, inputs, parts.as_ref());
                 self.effects(stage, time, effects);
             }
-            EventBody::StageSkipped { stage, because } => {
+            EventBody::StageSkipped { stage, reason } => {
                 let place = self.step(stage, AttemptState::Skipped)?;
                 let change = self.change(place);
-                change.because = Some(because);
+                change.because = Some(reason);
                 change.finished = Some(time);
+            }
+            EventBody::StageExpanded { stage, .. } | EventBody::StageGathered { stage, .. } => {
+                return Err(refuse(stage, "its instances cannot be recorded"));
             }
             EventBody::StageCancelled { stage } => {
                 let place = self.step(stage, AttemptState::Cancelled)?;
@@ -482,7 +485,8 @@ mod tests {
         check(&[started(1), finished(AttemptState::Succeeded)], false);
         check(&[finished(AttemptState::Failed)], false);
         check(&[started(1), EventBody::StageCancelled { stage: stage.clone() }], false);
-        check(&[EventBody::StageSkipped { stage: stage.clone(), because: stage }], false);
+        let reason = SkipReason::Need(stage.clone());
+        check(&[EventBody::StageSkipped { stage, reason }], false);
         check(&[EventBody::RunFinished { state: RunState::Failed }], false);
     }
 

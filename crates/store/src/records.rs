@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 use wick_core::{
     AttemptState, Digest, Effect, ExperimentName, Failure, Fingerprint, KindName, MetricPoint,
-    ModelName, Output, PortName, PortType, RunId, RunState, StageName, StageOrigin, Timestamp,
-    Token, Usage,
+    ModelName, Output, PortName, PortType, RunId, RunState, SkipReason, StageName, StageOrigin,
+    Timestamp, Token, Usage,
 };
 
 /// A process that drives runs.
@@ -166,8 +166,8 @@ pub struct StageRecord {
     pub attempts: u32,
     /// Where its outputs came from, if it is cached.
     pub origin: Option<StageOrigin>,
-    /// The stage that did not succeed, if it was skipped.
-    pub because: Option<StageName>,
+    /// Why it was skipped, if it was.
+    pub because: Option<SkipReason>,
     /// When its first attempt of the latest round started.
     pub started: Option<Timestamp>,
     /// When it came to where it stands.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::FromRow;
 use wick_core::{
     Digest, Effect, Event, EventBody, Fingerprint, MetricPoint, Output, PortType, RunId,
-    StageOrigin, Timestamp, Token, Usage,
+    SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
 };
 
 use crate::error::{StoreError, StoreResult};
@@ -167,6 +167,14 @@ pub(crate) struct StageRow {
     failure: Option<String>,
 }
 
+/// Why a stage was skipped: JSON, or in rows of earlier versions the name of a stage.
+fn skip_reason(written: &str) -> StoreResult<SkipReason> {
+    match StageName::new(written) {
+        Ok(stage) => Ok(SkipReason::Need(stage)),
+        Err(_) => json("a reason", written),
+    }
+}
+
 impl StageRow {
     pub(crate) fn record(self) -> StoreResult<StageRecord> {
         let origin = match (self.origin_run, self.origin_stage, self.origin_attempt) {
@@ -184,7 +192,7 @@ impl StageRow {
             fingerprint: self.fingerprint.as_deref().map(digest).transpose()?.map(Fingerprint),
             attempts: count(self.attempts)?,
             origin,
-            because: self.because.as_deref().map(|stage| text("a stage", stage)).transpose()?,
+            because: self.because.as_deref().map(skip_reason).transpose()?,
             started: self.started.map(Timestamp),
             finished: self.finished.map(Timestamp),
             failure: self.failure.as_deref().map(|text| json("a failure", text)).transpose()?,

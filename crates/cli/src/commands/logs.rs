@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wick_core::{AttemptState, RunId};
+use wick_core::{AttemptState, RunId, SkipReason};
 use wick_stage::layout;
 use wick_store::StageRecord;
 
@@ -112,10 +112,11 @@ fn attempt_folder(
             let error =
                 CommandError::invalid(format!("stage {} did not run in this run", stage.stage));
             return Err(match &stage.because {
-                Some(because) => error.hint(format!(
-                    "it was not started because {because} failed: `wick logs {} {because}`",
+                Some(SkipReason::Need(need)) => error.hint(format!(
+                    "it needs {need}, which did not succeed: `wick logs {} {need}`",
                     history.run.id
                 )),
+                Some(reason) => error.hint(format!("it was skipped: {reason}")),
                 None => error.hint(format!("it is {}", stage.state)),
             });
         }

@@ -109,9 +109,8 @@ impl Lines {
                     format!("{}  from run {}", self.style.paint(Paint::Calm, "cached"), origin.run);
                 self.routine(stage, text, now, totals)
             }
-            EventBody::StageSkipped { stage, because } => {
-                let text =
-                    format!("{}  {because} failed", self.style.paint(Paint::Faint, "skipped"));
+            EventBody::StageSkipped { stage, reason } => {
+                let text = format!("{}  {reason}", self.style.paint(Paint::Faint, "skipped"));
                 self.unless_many(|this| this.line(stage, text))
             }
             EventBody::StageCancelled { stage } => {
@@ -120,6 +119,8 @@ impl Lines {
             }
             EventBody::RunStarted { .. }
             | EventBody::AttemptSpawned { .. }
+            | EventBody::StageExpanded { .. }
+            | EventBody::StageGathered { .. }
             | EventBody::RunFinished { .. } => None,
         }
     }

@@ -125,7 +125,7 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
             first.unwrap_or_default().to_owned()
         }
         AttemptState::Skipped => {
-            stage.because.as_ref().map(|because| format!("{because} failed")).unwrap_or_default()
+            stage.because.as_ref().map(ToString::to_string).unwrap_or_default()
         }
         AttemptState::Queued | AttemptState::Running | AttemptState::Cancelled => String::new(),
     }

@@ -44,8 +44,8 @@ impl Drive {
     ) -> Preparation {
         let planned = self.setup.plan.stage(stage);
         let metas = planned.inputs.iter().map(|input| {
-            let outputs = &self.stages[input.from.get()].outputs;
-            let output = outputs.iter().find(|output| output.port == input.output);
+            let outputs = &self.stages[input.from()[0].get()].outputs;
+            let output = outputs.iter().find(|output| output.port == *input.output());
             output.map(|output| output.meta.clone()).unwrap_or_default()
         });
         let inputs = planned

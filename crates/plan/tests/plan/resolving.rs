@@ -128,13 +128,16 @@ stages:
 ",
     );
     let [a, b] = plan.stages.as_slice() else { panic!("two stages") };
-    assert_eq!(a.retry, Retry { attempts: 3, backoff: Duration::from_secs(2) });
+    assert_eq!(a.retry, Retry { attempts: 3, backoff: Duration::from_secs(2), ..Retry::default() });
     assert_eq!(a.timeout, Some(Duration::from_secs(5400)));
-    assert_eq!(a.resources, Resources { cpus: 2, memory: Some(1_000_000_000), gpus: 0 });
+    assert_eq!(
+        a.resources,
+        Resources { cpus: 2, memory: Some(1_000_000_000), ..Resources::default() }
+    );
     assert!(!a.cache);
-    assert_eq!(b.retry, Retry { attempts: 1, backoff: Duration::from_secs(2) });
+    assert_eq!(b.retry, Retry { attempts: 1, backoff: Duration::from_secs(2), ..Retry::default() });
     assert_eq!(b.timeout, None);
-    assert_eq!(b.resources, Resources { cpus: 2, memory: Some(512 << 20), gpus: 0 });
+    assert_eq!(b.resources, Resources { cpus: 2, memory: Some(512 << 20), ..Resources::default() });
     assert!(b.cache);
 }
 
@@ -187,10 +190,10 @@ stages:
     assert_eq!(plan.experiment.as_str(), "e");
     let learn = plan.find("learn").expect("a stage");
     let input = &plan.stage(learn).inputs[0];
-    assert_eq!((input.from, input.output.as_str()), (plan.find("parts").expect("one"), "a"));
+    assert_eq!((input.from()[0], input.output().as_str()), (plan.find("parts").expect("one"), "a"));
     assert_eq!(plan.stage(learn).metrics.as_deref(), Some(&["loss".to_owned()][..]));
     let note = &plan.stages[4];
-    assert_eq!(note.inputs[0].output.as_str(), "model");
+    assert_eq!(note.inputs[0].output().as_str(), "model");
     assert_eq!(note.after, [plan.find("side").expect("one")]);
 }
 

@@ -250,7 +250,7 @@ impl Columns {
                 source.map(|source| source.0),
                 source.map(|source| i64::from(source.1)),
                 source.map(|source| i64::from(source.2)),
-                change.because.map(|stage| stage.as_str().to_owned()),
+                change.because.map(json_text).transpose()?,
                 change.started.map(|time| time.0),
                 change.finished.map(|time| time.0),
                 change.failure.is_some(),

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use wick_core::{
-    AttemptState, Effect, Event, Failure, Fingerprint, Output, StageName, StageOrigin,
-};
+use wick_core::{AttemptState, Effect, Event, Failure, Fingerprint, Output, StageOrigin};
 
 use super::runs::{array, token};
 use super::{Durability, Outcome, SqliteStore, run_all};
@@ -127,7 +125,7 @@ type StageColumns<'a> = (
     Option<i64>,
     Option<u32>,
     Option<u32>,
-    Option<&'a StageName>,
+    Option<String>,
     Option<i64>,
     Option<i64>,
     u8,
@@ -263,7 +261,8 @@ fn stage_columns<'a>(
         source.map(|source| source.0),
         source.map(|source| source.1),
         source.map(|source| source.2),
-        change.because,
+        // As a text, so that it is one in the row, whatever its JSON is.
+        change.because.and_then(|reason| serde_json::to_string(reason).ok()),
         change.started.map(|time| time.0),
         change.finished.map(|time| time.0),
         u8::from(change.failure.is_some()),

@@ -1,7 +1,9 @@
 //! Driving runs: what engines write.
 
 use serde_json::json;
-use wick_core::{AttemptState, Digest, Effect, EventBody, RunState, StageOrigin, Timestamp, Token};
+use wick_core::{
+    AttemptState, Digest, Effect, EventBody, RunState, SkipReason, StageOrigin, Timestamp, Token,
+};
 use wick_store::{LEASE_MICROS, SourceStamp, Store, StoreError, this_engine};
 
 use crate::world::*;
@@ -136,7 +138,7 @@ pub async fn a_whole_life_in_one_batch(store: &dyn Store) {
     let stages = store.stages(&driven.run).await.expect("stages");
     assert_eq!(stages[0].attempts, 2);
     assert_eq!(stages[0].failure, None, "the last attempt did well");
-    assert_eq!(stages[2].because, Some(stage("b")));
+    assert_eq!(stages[2].because, Some(SkipReason::Need(stage("b"))));
     let attempts = store.attempts(&driven.run).await.expect("attempts");
     assert_eq!(attempts.len(), 3);
     assert_eq!(attempts[0].pid, Some(7));

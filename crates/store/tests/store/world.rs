@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use serde_json::json;
 use wick_core::{
     AttemptState, Digest, Effect, Event, EventBody, ExperimentName, Failure, FailureCause,
-    Fingerprint, Input, MetricPoint, Output, PortName, PortType, RunId, RunState, StageName,
-    StageOrigin, Timestamp, Token, Usage,
+    Fingerprint, Input, MetricPoint, Output, PortName, PortType, RunId, RunState, SkipReason,
+    StageName, StageOrigin, Timestamp, Token, Usage,
 };
 use wick_store::{EngineId, Lease, NewRun, Store};
 
@@ -204,7 +204,7 @@ pub fn retry(name: &str, attempt: u32) -> EventBody {
 }
 
 pub fn skipped(name: &str, because: &str) -> EventBody {
-    EventBody::StageSkipped { stage: stage(name), because: stage(because) }
+    EventBody::StageSkipped { stage: stage(name), reason: SkipReason::Need(stage(because)) }
 }
 
 pub fn points(name: &str, attempt: u32, points: &[(&str, i64, f64)]) -> EventBody {
