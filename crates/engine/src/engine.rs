@@ -1,9 +1,8 @@
 //! [`Engine`]: begins runs, takes up broken ones, and drives them to their end.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -14,21 +13,32 @@ use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
 
 use crate::dispatcher::CancelMode;
 use crate::drive::{self, Drive};
-use crate::error::{EngineError, EngineResult};
-use crate::folder::run_folder;
-use crate::identity;
+use crate::error::EngineResult;
+use crate::executor::Executors;
+use crate::executor::local::LocalExecutors;
+use crate::files::{Files, LocalFiles, path_text};
 use crate::process::Program;
 use crate::report::{Reporter, RunOutcome};
 use crate::resolver::{KeptStage, Resolver};
 use crate::slots::Slots;
+use crate::world::{RealWorld, World};
 
 /// Drives runs.
 #[derive(Clone)]
 pub struct Engine {
     store: Arc<dyn Store>,
-    artifacts: Arc<ArtifactStore>,
-    project: PathBuf,
-    program: Program,
+    parts: Parts,
+}
+
+/// What an engine is made of, beside its store.
+#[derive(Clone)]
+pub struct Parts {
+    /// Time, chance, and tasks.
+    pub world: Arc<dyn World>,
+    /// Sources and artifacts.
+    pub files: Arc<dyn Files>,
+    /// Who carries attempts out.
+    pub executors: Arc<dyn Executors>,
 }
 
 /// How to drive a run.
@@ -113,22 +123,32 @@ impl Engine {
         artifacts: Arc<ArtifactStore>,
         project: impl Into<PathBuf>,
     ) -> EngineResult<Self> {
-        let project = project.into();
-        // Processes run elsewhere: what they are told must not depend on where this one stands.
-        let project = std::path::absolute(&project).unwrap_or(project);
-        Ok(Self { store, artifacts, project, program: Program::current()? })
+        Ok(Self::with_program(store, artifacts, project, Program::current()?))
     }
 
-    /// Lets another program be supervisor and worker.
-    #[must_use]
-    pub fn with_program(mut self, program: Program) -> Self {
-        self.program = program;
-        self
+    /// The same, with another program as supervisor and worker.
+    pub fn with_program(
+        store: Arc<dyn Store>,
+        artifacts: Arc<ArtifactStore>,
+        project: impl Into<PathBuf>,
+        program: Program,
+    ) -> Self {
+        let parts = Parts {
+            world: Arc::new(RealWorld::new()),
+            files: Arc::new(LocalFiles::new(artifacts.clone())),
+            executors: Arc::new(LocalExecutors::new(project, artifacts, program)),
+        };
+        Self::from_parts(store, parts)
+    }
+
+    /// An engine that is made of other parts.
+    pub const fn from_parts(store: Arc<dyn Store>, parts: Parts) -> Self {
+        Self { store, parts }
     }
 
     /// Where the files of `run` lie.
     pub fn run_folder(&self, run: &RunId) -> PathBuf {
-        run_folder(&self.project, run)
+        self.parts.executors.run_folder(run)
     }
 
     /// Drives a run of `plan` to its end.
@@ -142,16 +162,17 @@ impl Engine {
         options: RunOptions,
         reporter: &mut dyn Reporter,
     ) -> EngineResult<RunOutcome> {
-        let began = Instant::now();
+        let Parts { world, files, executors } = &self.parts;
+        let began = world.elapsed();
         let plan = Arc::new(plan.clone());
-        let engine = identity::engine_id()?;
+        let engine = world.engine()?;
         let broken = match &options.rerun {
             Some(run) => self.broken_run(run, &plan, options.use_cache).await?,
             None => None,
         };
         let (lease, resolver, earlier_attempts) = match (broken, &options.rerun) {
             (Some(Broken { resolver, attempts }), Some(run)) => {
-                (self.store.take_run(run, &engine, identity::now()).await?, resolver, attempts)
+                (self.store.take_run(run, &engine, world.now()).await?, resolver, attempts)
             }
             _ => {
                 let lease = self.create_run(&plan, &options, &engine).await?;
@@ -161,12 +182,8 @@ impl Engine {
         };
         let run = lease.run.clone();
         let folder = self.run_folder(&run);
-        std::fs::create_dir_all(&folder)
-            .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
-        let artifacts = self.artifacts.clone();
-        // What engines that died left half-made is in nobody's way: that it cannot be removed now
-        // is no reason not to run.
-        tokio::task::spawn_blocking(move || drop(artifacts.sweep()));
+        let executor = executors.begin(&run)?;
+        files.sweep();
         if let Some(outputs) = self.recent_outputs(&plan, &run, options.rerun.as_ref()).await? {
             resolver.foresee(&outputs).await?;
         }
@@ -175,8 +192,8 @@ impl Engine {
         let drive = Drive::new(drive::Setup {
             plan,
             store: self.store.clone(),
-            artifacts: self.artifacts.clone(),
-            program: self.program.clone(),
+            world: world.clone(),
+            executor,
             resolver,
             lease,
             engine,
@@ -193,7 +210,7 @@ impl Engine {
             totals: ended.totals,
             failed: ended.failed,
             folder,
-            wall: began.elapsed(),
+            wall: world.elapsed().saturating_sub(began),
         })
     }
 
@@ -204,7 +221,7 @@ impl Engine {
         engine: &EngineId,
     ) -> EngineResult<Lease> {
         let new = NewRun {
-            id: RunId::from_random(identity::random()?),
+            id: RunId::from_random(self.parts.world.random()?),
             experiment: plan.experiment.clone(),
             pipeline: plan.pipeline.clone(),
             pipeline_path: path_text(&plan.file),
@@ -216,7 +233,7 @@ impl Engine {
             plan: plan.digest(),
             stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
         };
-        Ok(self.store.create_run(&new, engine, identity::now()).await?)
+        Ok(self.store.create_run(&new, engine, self.parts.world.now()).await?)
     }
 
     pub(crate) fn resolver(
@@ -225,8 +242,8 @@ impl Engine {
         use_cache: bool,
         kept: HashMap<StageIndex, KeptStage>,
     ) -> Resolver {
-        let (store, artifacts) = (self.store.clone(), self.artifacts.clone());
-        Resolver::new(plan.clone(), store, artifacts, use_cache, kept)
+        let Parts { world, files, .. } = self.parts.clone();
+        Resolver::new(plan.clone(), self.store.clone(), world, files, use_cache, kept)
     }
 
     /// What is needed to take up `run` where it broke; `None` if it cannot be.
@@ -332,8 +349,4 @@ pub(crate) async fn outputs_of(
             Some(((*index, record.port.to_string()), record.digest))
         })
         .collect())
-}
-
-fn path_text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

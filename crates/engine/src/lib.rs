@@ -1,13 +1,17 @@
 //! Executes plans.
 //!
-//! [`dispatcher`] owns all state of a run, as a pure state machine. The rest carries out what it
-//! wants and tells it what came of it: [`supervisor`] and [`protocol`] start and stop processes,
-//! [`worker`] runs a native kind inside one, [`command`] is the kind whose program is the user's.
+//! [`dispatcher`] owns all state of a run, as a pure state machine. The drive carries out what it
+//! wants and tells it what came of it: it records events in the store and hands attempts to an
+//! [`executor`]. The [local one](executor::local) starts and stops processes through a
+//! [`supervisor`]; [`worker`] runs a native kind inside one, [`command`] is the kind whose program
+//! is the user's. Time and chance come from a [`world`], what is known of files from [`files`].
 //! Nothing here knows a screen: what happens is told to a [`Reporter`].
 
 pub mod command;
 pub mod dispatcher;
 pub mod error;
+pub mod executor;
+pub mod files;
 pub mod folder;
 pub mod identity;
 pub mod log;
@@ -18,6 +22,7 @@ pub mod slots;
 pub mod supervisor;
 pub mod tail;
 pub mod worker;
+pub mod world;
 
 mod drive;
 mod engine;
@@ -31,7 +36,7 @@ mod resolver;
 mod test_support;
 
 pub use dispatcher::CancelMode;
-pub use engine::{CancelHandle, Engine, RunOptions};
+pub use engine::{CancelHandle, Engine, Parts, RunOptions};
 pub use error::{EngineError, EngineResult};
 pub use preview::{Preview, PreviewDecision, StagePreview};
 pub use process::Program;

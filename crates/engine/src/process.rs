@@ -48,12 +48,17 @@ impl Program {
 /// What the engine's own processes are called.
 pub const PROCESS_NAME: &str = "wick";
 
+/// How much of the supervisor's reports is read at once, in bytes.
+const READ_AT_ONCE: usize = 16 << 10;
+
 /// A running supervisor. It ends, and with it all that it started, when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
     process: Child,
     socket: Option<OwnedWriteHalf>,
     out: Vec<u8>,
+    /// How much of `out` is sent.
+    sent: usize,
 }
 
 impl Supervisor {
@@ -76,8 +81,9 @@ impl Supervisor {
         let (reports, socket) = UnixStream::from_std(ours).map_err(failed)?.into_split();
         let mut out = Vec::new();
         protocol::put_hello(&mut out);
-        let supervisor = Self { process, socket: Some(socket), out };
-        Ok((supervisor, Reports { socket: reports, inbox: Inbox::default() }))
+        let supervisor = Self { process, socket: Some(socket), out, sent: 0 };
+        let buffer = vec![0; READ_AT_ONCE];
+        Ok((supervisor, Reports { socket: reports, inbox: Inbox::default(), buffer }))
     }
 
     /// Asks for a process. Sent with the next [`flush`](Self::flush).
@@ -102,19 +108,31 @@ impl Supervisor {
         protocol::put_stop(&mut self.out, id, grace_ms);
     }
 
-    /// Sends what was asked for.
+    /// Whether anything was asked for that is not sent.
+    pub const fn has_unsent(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Sends what was asked for. May be dropped at any time: the next call goes on.
     ///
     /// # Errors
     /// If the supervisor is gone.
     pub async fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        if let Some(socket) = &mut self.socket {
-            socket.write_all(&self.out).await?;
+        while let Some(socket) = &mut self.socket
+            && self.sent < self.out.len()
+        {
+            self.sent += socket.write(&self.out[self.sent..]).await?;
         }
         self.out.clear();
+        self.sent = 0;
         Ok(())
+    }
+
+    /// Sends nothing any more: the supervisor is gone, as its reports will tell.
+    pub fn give_up(&mut self) {
+        self.socket = None;
+        self.out.clear();
+        self.sent = 0;
     }
 }
 
@@ -132,22 +150,23 @@ impl Drop for Supervisor {
 pub struct Reports {
     socket: OwnedReadHalf,
     inbox: Inbox,
+    buffer: Vec<u8>,
 }
 
 impl Reports {
-    /// The next reports, at least one. None when the supervisor is gone.
+    /// The next reports, at least one. None when the supervisor is gone. May be dropped at any
+    /// time, and loses nothing by it.
     ///
     /// # Errors
     /// If the socket fails, or what comes is not understood.
     pub async fn next(&mut self) -> io::Result<Option<Vec<Report>>> {
-        let mut buffer = [0; 16 << 10];
         let mut reports = Vec::new();
         while reports.is_empty() {
-            let read = self.socket.read(&mut buffer).await?;
+            let read = self.socket.read(&mut self.buffer).await?;
             if read == 0 {
                 return Ok(None);
             }
-            self.inbox.push(&buffer[..read]);
+            self.inbox.push(&self.buffer[..read]);
             while let Some(frame) = self.inbox.next_frame()? {
                 match protocol::read_report(frame)? {
                     Report::Hello(protocol::VERSION) => {}

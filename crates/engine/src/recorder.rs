@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use wick_core::{Event, EventBody};
 use wick_store::{Lease, Store, StoreError, StoreResult};
 
+use crate::world::{self, World};
+
 /// The most events that one commit takes.
 const MAX_BATCH: usize = 4096;
 
@@ -32,6 +34,7 @@ pub struct Entry {
 /// # Errors
 /// What the store said.
 pub async fn record(
+    world: Arc<dyn World>,
     store: Arc<dyn Store>,
     lease: Lease,
     mut entries: mpsc::UnboundedReceiver<Entry>,
@@ -43,19 +46,24 @@ pub async fn record(
             return Ok(());
         }
         let events: Vec<Event> = batch.iter().map(|entry| entry.event.clone()).collect();
-        append(store.as_ref(), &lease, &events).await?;
+        append(&*world, &*store, &lease, &events).await?;
         done(batch);
     }
 }
 
 /// Appends `events`, and finds out what became of them when the store does not say.
-async fn append(store: &dyn Store, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+async fn append(
+    world: &dyn World,
+    store: &dyn Store,
+    lease: &Lease,
+    events: &[Event],
+) -> StoreResult<()> {
     let mut wait = FIRST_WAIT;
     for tries in 1.. {
         match store.append(lease, events).await {
             Ok(()) => return Ok(()),
             Err(StoreError::Unknown { location, source }) => {
-                tokio::time::sleep(wait).await;
+                world::sleep(world, wait).await;
                 match is_recorded(store, lease, events).await {
                     Ok(true) => return Ok(()),
                     Ok(false) if tries < MAX_TRIES => {}
@@ -63,7 +71,7 @@ async fn append(store: &dyn Store, lease: &Lease, events: &[Event]) -> StoreResu
                 }
             }
             Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
-                tokio::time::sleep(wait).await;
+                world::sleep(world, wait).await;
             }
             Err(error) => return Err(error),
         }

@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wick_artifact::ArtifactStore;
-use wick_artifact::source::{SourceStat, digest_source, stat_source};
 use wick_core::{Digest, Fingerprint, Output};
 use wick_plan::fingerprint::{FingerprintParts, Materials};
 use wick_plan::{Plan, StageIndex};
 use wick_store::{CachedOutputs, SourceStamp, Store, StoreResult};
 
-use crate::error::{EngineError, EngineResult};
-use crate::identity;
+use crate::error::EngineResult;
+use crate::files::{Files, path_text};
+use crate::world::World;
 
 /// A stage to be resolved.
 #[derive(Debug, Clone)]
@@ -61,7 +60,8 @@ pub struct KeptStage {
 pub struct Resolver {
     plan: Arc<Plan>,
     store: Arc<dyn Store>,
-    artifacts: Arc<ArtifactStore>,
+    world: Arc<dyn World>,
+    files: Arc<dyn Files>,
     use_cache: bool,
     kept: HashMap<StageIndex, KeptStage>,
     /// Digests of sources that were looked at; `None` for those that cannot be read.
@@ -75,12 +75,13 @@ impl Resolver {
     pub fn new(
         plan: Arc<Plan>,
         store: Arc<dyn Store>,
-        artifacts: Arc<ArtifactStore>,
+        world: Arc<dyn World>,
+        files: Arc<dyn Files>,
         use_cache: bool,
         kept: HashMap<StageIndex, KeptStage>,
     ) -> Self {
         let (sources, foreseen) = (Mutex::default(), Mutex::default());
-        Self { plan, store, artifacts, use_cache, kept, sources, foreseen }
+        Self { plan, store, world, files, use_cache, kept, sources, foreseen }
     }
 
     /// Resolves stages, with one question to the store for all of them.
@@ -117,7 +118,7 @@ impl Resolver {
             });
             let inputs: Option<Vec<Digest>> = inputs.collect();
             inputs.is_some_and(|inputs| self.fingerprint(*index, &inputs).0 == kept.fingerprint)
-                && self.are_there(&kept.outputs)
+                && self.files.are_there(&kept.outputs)
         }))
     }
 
@@ -168,11 +169,8 @@ impl Resolver {
             .map(|path| known.get(path).copied().flatten().unwrap_or(Digest::from_bytes([0; 32])))
             .collect();
         drop(known);
-        let environment: Vec<Option<String>> = stage
-            .environment
-            .iter()
-            .map(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
-            .collect();
+        let environment: Vec<Option<String>> =
+            stage.environment.iter().map(|name| self.files.variable(name)).collect();
         let materials = Materials { inputs, sources: &sources, environment: &environment };
         let parts = self.plan.fingerprint_parts(index, materials);
         let fingerprint = parts.fingerprint();
@@ -193,7 +191,7 @@ impl Resolver {
         for resolution in resolutions {
             if let Some(kept) = self.kept.get(&resolution.stage)
                 && kept.fingerprint == resolution.fingerprint
-                && self.are_there(&kept.outputs)
+                && self.files.are_there(&kept.outputs)
             {
                 resolution.found = Found::Kept(kept.outputs.clone());
             }
@@ -236,14 +234,9 @@ impl Resolver {
 
     fn usable(&self, cached: Option<CachedOutputs>) -> Found {
         match cached {
-            Some(cached) if self.are_there(&cached.outputs) => Found::Cached(cached),
+            Some(cached) if self.files.are_there(&cached.outputs) => Found::Cached(cached),
             _ => Found::Nothing,
         }
-    }
-
-    /// Whether the artifacts are in the artifact store and nothing speaks against their bytes.
-    fn are_there(&self, outputs: &[Output]) -> bool {
-        outputs.iter().all(|output| self.artifacts.open_verified(&output.digest).is_ok())
     }
 
     /// Sees to it that the digests of the stages' sources are known. A file is only read when its
@@ -262,15 +255,10 @@ impl Resolver {
         if paths.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = paths.iter().map(|path| path.to_string_lossy().into()).collect();
+        let names: Vec<String> = paths.iter().map(|path| path_text(path)).collect();
         let stamps = self.store.source_stamps(&names).await?;
-        let digested = tokio::task::spawn_blocking(move || {
-            let now_ns = identity::now().0.saturating_mul(1000);
-            let digest = |(path, stamp)| digest_with_stamp(path, stamp, now_ns);
-            paths.into_iter().zip(stamps).map(digest).collect::<Vec<_>>()
-        })
-        .await
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
+        let sources = paths.into_iter().zip(stamps).collect();
+        let digested = self.files.digest(sources, self.world.now()).await?;
         let fresh: Vec<SourceStamp> =
             digested.iter().filter_map(|source| source.fresh.clone()).collect();
         if !fresh.is_empty() {
@@ -280,36 +268,6 @@ impl Resolver {
         known.extend(digested.into_iter().map(|source| (source.path, source.digest)));
         Ok(())
     }
-}
-
-/// A source that was looked at.
-struct Digested {
-    path: PathBuf,
-    /// `None` if it cannot be read.
-    digest: Option<Digest>,
-    /// The stamp to keep, if there is a new one worth keeping.
-    fresh: Option<SourceStamp>,
-}
-
-fn digest_with_stamp(path: PathBuf, stamp: Option<SourceStamp>, now_ns: i64) -> Digested {
-    let Ok(stat) = stat_source(&path) else {
-        return Digested { path, digest: None, fresh: None };
-    };
-    if let Some(stamp) = stamp {
-        let SourceStamp { size, modified_ns, inode, digest, .. } = stamp;
-        if stat == (SourceStat { size, modified_ns, inode }) {
-            return Digested { path, digest: Some(digest), fresh: None };
-        }
-    }
-    let digest = digest_source(&path).ok();
-    let fresh = digest.filter(|_| stat.is_settled(now_ns)).map(|digest| SourceStamp {
-        path: path.to_string_lossy().into(),
-        size: stat.size,
-        modified_ns: stat.modified_ns,
-        inode: stat.inode,
-        digest,
-    });
-    Digested { path, digest, fresh }
 }
 
 /// The fingerprint of a stage that makes nothing. Such a stage runs for what it does, not for

@@ -98,13 +98,12 @@ impl Project {
         let store =
             runtime.block_on(wick_store::open(location.to_str().expect("text"))).expect("a store");
         let artifacts = ArtifactStore::open(wick.join("artifacts")).expect("an artifact store");
-        let engine = Engine::new(store.clone(), Arc::new(artifacts), wick)
-            .expect("an engine")
-            .with_program(Program {
-                path: std::env::current_exe().expect("this binary"),
-                supervisor: vec!["supervisor".into()],
-                worker: vec!["worker".into()],
-            });
+        let program = Program {
+            path: std::env::current_exe().expect("this binary"),
+            supervisor: vec!["supervisor".into()],
+            worker: vec!["worker".into()],
+        };
+        let engine = Engine::with_program(store.clone(), Arc::new(artifacts), wick, program);
         Self { folder: folder.to_owned(), runtime, store, engine, _temporary: None }
     }
 

@@ -3,19 +3,18 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use wick_artifact::ArtifactStore;
-use wick_core::{Digest, Failure, FailureCause, PortName, PortType, RunId, Token};
-use wick_plan::{Plan, PlannedStage, StageIndex};
+use wick_core::{Failure, FailureCause, PortName, PortType, RunId};
 use wick_stage::context::ASSIGNMENT_VERSION;
 use wick_stage::{AssignedInput, AssignedOutput, Assignment, StageError, StageResult, layout};
 
-use super::Drive;
 use crate::command::config::CommandConfig;
 use crate::command::launch::{CommandAttempt, Passed, ProcessSpec, variable};
+use crate::executor::{Submission, SubmittedInput};
 use crate::folder::make_attempt_folder;
 use crate::process::{PROCESS_NAME, Program};
 
@@ -33,94 +32,35 @@ const THREADS: &[&str] = &[
 /// a worker is split over rayon's pool.
 const ONE_THREAD: &str = "CANDLE_NUM_THREADS";
 
-impl Drive {
-    /// All that is needed to make the files of an attempt; `command` of a command stage.
-    pub(super) fn preparation(
-        &self,
-        stage: StageIndex,
-        attempt: u32,
-        command: Option<Arc<CommandConfig>>,
-        folder: &Path,
-    ) -> Preparation {
-        let planned = self.setup.plan.stage(stage);
-        let metas = planned.inputs.iter().map(|input| {
-            let outputs = &self.stages[input.from()[0].get()].outputs;
-            let output = outputs.iter().find(|output| output.port == *input.output());
-            output.map(|output| output.meta.clone()).unwrap_or_default()
-        });
-        let inputs = planned
-            .inputs
-            .iter()
-            .zip(&self.stages[stage.get()].inputs)
-            .zip(metas)
-            .map(|((planned, input), meta)| PreparedInput {
-                port: planned.port.clone(),
-                port_type: planned.port_type,
-                digest: input.digest,
-                meta,
-            })
-            .collect();
-        Preparation {
-            plan: self.setup.plan.clone(),
-            stage,
-            attempt,
-            run: self.setup.lease.run.clone(),
-            token: self.stages[stage.get()].token,
-            folder: folder.to_owned(),
-            artifacts: self.setup.artifacts.clone(),
-            inputs,
-            command,
-            passed: self.passed.clone(),
-            program: self.setup.program.clone(),
-        }
-    }
-}
-
-/// An input of the attempt.
-struct PreparedInput {
-    port: PortName,
-    port_type: PortType,
-    digest: Digest,
-    meta: serde_json::Value,
-}
-
 /// All that is needed to make an attempt's files, on any thread.
-pub(super) struct Preparation {
-    plan: Arc<Plan>,
-    stage: StageIndex,
-    attempt: u32,
-    run: RunId,
-    token: Option<Token>,
-    folder: PathBuf,
-    artifacts: Arc<ArtifactStore>,
-    inputs: Vec<PreparedInput>,
+pub struct Preparation {
+    pub submission: Submission,
+    pub run: RunId,
+    pub artifacts: Arc<ArtifactStore>,
     /// Of a command stage.
-    command: Option<Arc<CommandConfig>>,
-    passed: Arc<Passed>,
-    program: Program,
+    pub command: Option<Arc<CommandConfig>>,
+    pub passed: Arc<Passed>,
+    pub program: Program,
 }
 
 impl Preparation {
-    fn planned(&self) -> &PlannedStage {
-        self.plan.stage(self.stage)
-    }
-
     /// Whether it is no more than a folder: quicker done than handed to a thread.
-    pub(super) fn is_small(&self) -> bool {
-        self.inputs.is_empty()
+    pub fn is_small(&self) -> bool {
+        self.submission.inputs.is_empty()
             && self.command.as_ref().is_some_and(|config| config.outputs.is_empty())
     }
 
-    pub(super) fn carry_out(self) -> Result<ProcessSpec, Failure> {
+    pub fn carry_out(self) -> Result<ProcessSpec, Failure> {
         self.prepare().map_err(|error| error.to_failure())
     }
 
     fn prepare(&self) -> StageResult<ProcessSpec> {
-        make_attempt_folder(&self.folder).map_err(|error| {
-            StageError::io(format!("cannot make the folder {}", self.folder.display()), error)
+        let Submission { folder, inputs, .. } = &self.submission;
+        make_attempt_folder(folder).map_err(|error| {
+            StageError::io(format!("cannot make the folder {}", folder.display()), error)
         })?;
-        let mut paths = Vec::with_capacity(self.inputs.len());
-        for input in &self.inputs {
+        let mut paths = Vec::with_capacity(inputs.len());
+        for input in inputs {
             let path = self.artifacts.open_verified(&input.digest).map_err(|error| {
                 StageError::new(FailureCause::Data, format!("input `{}` is gone", input.port))
                     .because(error)
@@ -140,19 +80,19 @@ impl Preparation {
         config: &CommandConfig,
         paths: Vec<PathBuf>,
     ) -> StageResult<ProcessSpec> {
-        let inputs: Vec<(PortName, PortType, PathBuf)> = self
-            .inputs
+        let Submission { plan, attempt, folder, inputs, .. } = &self.submission;
+        let inputs: Vec<(PortName, PortType, PathBuf)> = inputs
             .iter()
             .zip(paths)
             .map(|(input, path)| (input.port.clone(), input.port_type, path))
             .collect();
-        let planned = self.planned();
+        let planned = self.submission.planned();
         let attempt = CommandAttempt {
             run: &self.run,
             stage: &planned.name,
-            attempt: self.attempt,
-            folder: &self.folder,
-            base: &self.plan.base,
+            attempt: *attempt,
+            folder,
+            base: &plan.base,
             config,
             inputs: &inputs,
             cpus: planned.resources.cpus.max(1),
@@ -161,13 +101,13 @@ impl Preparation {
     }
 
     fn prepare_worker(&self, paths: Vec<PathBuf>) -> StageResult<ProcessSpec> {
-        let planned = self.planned();
-        let inputs: IndexMap<PortName, AssignedInput> = self
-            .inputs
+        let Submission { plan, attempt, token, inputs, folder, .. } = &self.submission;
+        let planned = self.submission.planned();
+        let inputs: IndexMap<PortName, AssignedInput> = inputs
             .iter()
             .zip(paths)
             .map(|(input, path)| {
-                let PreparedInput { port, port_type, digest, meta } = input;
+                let SubmittedInput { port, port_type, digest, meta } = input;
                 let (port_type, digest, meta) = (*port_type, *digest, meta.clone());
                 (port.clone(), AssignedInput { port_type, digest, path, meta })
             })
@@ -182,20 +122,20 @@ impl Preparation {
         let assignment = Assignment {
             version: ASSIGNMENT_VERSION,
             run: self.run.clone(),
-            pipeline: self.plan.pipeline.clone(),
+            pipeline: plan.pipeline.clone(),
             stage: planned.name.clone(),
-            attempt: self.attempt,
-            token: self.token.ok_or_else(|| StageError::internal("the attempt has no token"))?,
+            attempt: *attempt,
+            token: *token,
             kind: planned.kind.clone(),
             config: planned.config.clone(),
             inputs,
             outputs,
-            base: self.plan.base.clone(),
+            base: plan.base.clone(),
             artifacts: std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()),
             cpus,
             checkpoints: None,
         };
-        let path = self.folder.join(layout::ASSIGNMENT);
+        let path = folder.join(layout::ASSIGNMENT);
         let written = serde_json::to_vec_pretty(&assignment)
             .map_err(std::io::Error::other)
             .and_then(|bytes| std::fs::write(&path, bytes));
@@ -205,7 +145,7 @@ impl Preparation {
         let program = bytes(self.program.path.as_os_str());
         let mut arguments = vec![PROCESS_NAME.as_bytes().to_vec()];
         arguments.extend(self.program.worker.iter().map(|argument| bytes(argument)));
-        arguments.push(bytes(self.folder.as_os_str()));
+        arguments.push(bytes(folder.as_os_str()));
         // A worker is this same binary: it sees the engine's environment, threads apart.
         let threads = cpus.to_string();
         let environment = std::env::vars_os()
@@ -217,7 +157,7 @@ impl Preparation {
             .chain([variable(ONE_THREAD.as_bytes(), b"1")])
             .collect();
         Ok(ProcessSpec {
-            folder: self.plan.base.clone(),
+            folder: plan.base.clone(),
             programs: vec![program],
             arguments,
             environment,

@@ -1,0 +1,128 @@
+//! Facts on their way into the store, and back to those who watch the run.
+
+use wick_core::{AttemptState, Event, EventBody, SkipReason};
+use wick_plan::StageIndex;
+
+use super::Drive;
+use crate::dispatcher::Fact;
+use crate::error::{EngineError, EngineResult};
+use crate::folder::attempt_folder;
+use crate::recorder::Entry;
+use crate::report::{FailedStage, Reporter};
+use crate::resolver::Found;
+
+impl Drive {
+    /// Sends a fact of the dispatcher to the store.
+    pub(super) fn record(&mut self, fact: Fact) -> EngineResult<()> {
+        let body = self.body_of(fact)?;
+        if let Fact::Started { .. } = fact {
+            // Ready by the time at which the start is recorded.
+            self.setup.executor.warm_up()?;
+        }
+        self.send(body, true);
+        Ok(())
+    }
+
+    /// Sends something to the store that the dispatcher does not wait for.
+    pub(super) fn record_also(&mut self, body: EventBody) {
+        self.send(body, false);
+    }
+
+    fn send(&self, body: EventBody, is_fact: bool) {
+        if let Some(entries) = &self.entries {
+            let event = Event { time: self.setup.world.now(), body };
+            // The recorder ends early only with an error, of which it has sent news.
+            let _ = entries.send(Entry { event, is_fact });
+        }
+    }
+
+    fn body_of(&mut self, fact: Fact) -> EngineResult<EventBody> {
+        let name = |stage: StageIndex| self.setup.plan.stage(stage).name.clone();
+        let unresolved = || EngineError::Internal("a stage was started unresolved".to_owned());
+        Ok(match fact {
+            Fact::Started { stage, attempt } => {
+                let name = name(stage);
+                let info = &mut self.stages[stage.get()];
+                let resolution = info.resolution.as_ref().ok_or_else(unresolved)?;
+                let token = self.tokens.draw();
+                info.token = Some(token);
+                let parts = (!std::mem::replace(&mut info.parts_recorded, true))
+                    .then(|| serde_json::to_value(&resolution.parts).unwrap_or_default());
+                EventBody::AttemptStarted {
+                    stage: name,
+                    attempt,
+                    token,
+                    fingerprint: resolution.fingerprint,
+                    inputs: info.inputs.clone(),
+                    parts,
+                }
+            }
+            Fact::Finished { stage, attempt, state } => {
+                let name = name(stage);
+                let info = &mut self.stages[stage.get()];
+                // An attempt that was never launched has nothing to tell.
+                let ending = info.ending.take().unwrap_or_default();
+                EventBody::AttemptFinished {
+                    stage: name,
+                    attempt,
+                    token: info.token.take().ok_or_else(unresolved)?,
+                    state,
+                    usage: ending.usage,
+                    failure: ending.failure,
+                    outputs: ending.outputs,
+                    effects: ending.effects,
+                }
+            }
+            Fact::RetryScheduled { stage, attempt, delay } => EventBody::RetryScheduled {
+                stage: name(stage),
+                attempt,
+                delay_ms: delay.as_millis() as u64,
+            },
+            Fact::Cached { stage } => {
+                let name = name(stage);
+                let info = &mut self.stages[stage.get()];
+                let resolution = info.resolution.as_ref().ok_or_else(unresolved)?;
+                let Found::Cached(cached) = &resolution.found else { return Err(unresolved()) };
+                EventBody::StageCached {
+                    stage: name,
+                    fingerprint: resolution.fingerprint,
+                    origin: cached.origin.clone(),
+                    inputs: info.inputs.clone(),
+                    outputs: cached.outputs.clone(),
+                    effects: cached.effects.clone(),
+                    parts: Some(serde_json::to_value(&resolution.parts).unwrap_or_default()),
+                }
+            }
+            Fact::Skipped { stage, because } => {
+                let reason = SkipReason::Need(name(because));
+                EventBody::StageSkipped { stage: name(stage), reason }
+            }
+            Fact::Cancelled { stage } => EventBody::StageCancelled { stage: name(stage) },
+            Fact::RunFinished { state } => EventBody::RunFinished { state },
+        })
+    }
+
+    /// Tells the reporter what is now in the store.
+    pub(super) fn report(&mut self, batch: &[Entry], reporter: &mut dyn Reporter) {
+        for Entry { event, .. } in batch {
+            self.totals.count(&event.body);
+            match &event.body {
+                EventBody::AttemptFinished { stage, attempt, state, failure, .. }
+                    if *state == AttemptState::Failed =>
+                {
+                    let folder = attempt_folder(&self.setup.folder, stage, *attempt);
+                    let log = folder.join(wick_stage::layout::LOG);
+                    if let Some(failure) = failure.clone() {
+                        let (stage, attempt) = (stage.clone(), *attempt);
+                        self.failed.push(FailedStage { stage, attempt, failure, folder, log });
+                    }
+                }
+                EventBody::RetryScheduled { stage, .. } => {
+                    self.failed.retain(|failed| failed.stage != *stage);
+                }
+                _ => {}
+            }
+            reporter.event(event, &self.totals);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Executors: who carries attempts out.
+//!
+//! The drive decides what is to run and records it; an [`Executor`] runs it and tells what
+//! becomes of it. It owns the attempt's folder, its process and its files, and knows neither the
+//! store nor the rest of the run. What it says is a hint: news of an attempt that does not run
+//! any more is left out, so an executor may tell late, or twice.
+//!
+//! [`local`] runs attempts as processes of this machine.
+
+pub mod local;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wick_core::{
+    Digest, Effect, Failure, MetricPoint, Output, PortName, PortType, Progress, RunId, Token, Usage,
+};
+use wick_plan::{Plan, PlannedStage, StageIndex};
+
+pub use crate::dispatcher::StopReason;
+use crate::error::EngineResult;
+
+/// Makes the executor of each run.
+pub trait Executors: Send + Sync {
+    /// Where the files of `run` lie, or will.
+    fn run_folder(&self, run: &RunId) -> PathBuf;
+
+    /// Makes ready to carry out the attempts of `run`.
+    ///
+    /// # Errors
+    /// If that cannot be, so that nothing can run.
+    fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>>;
+}
+
+/// Carries out the attempts of one run. When it is dropped it ends all that it has started.
+#[async_trait]
+pub trait Executor: Send {
+    /// Attempts will be submitted soon: a good time to start what all of them need.
+    ///
+    /// # Errors
+    /// If none can be carried out.
+    fn warm_up(&mut self) -> EngineResult<()> {
+        Ok(())
+    }
+
+    /// Carries out an attempt, whose start is recorded. That it cannot is told as its end.
+    ///
+    /// # Errors
+    /// If no attempt can be carried out.
+    fn submit(&mut self, submission: Submission) -> EngineResult<()>;
+
+    /// Stops an attempt, which ends soon after. A second reason does not hide the first.
+    fn stop(&mut self, stage: StageIndex, attempt: u32, reason: StopReason);
+
+    /// Waits for news, at least one. May be dropped at any time and asked again, and loses
+    /// nothing by it.
+    ///
+    /// # Errors
+    /// If no attempt can be carried out any more.
+    async fn news(&mut self) -> EngineResult<Vec<News>>;
+}
+
+/// An attempt to be carried out.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The plan that the stage is in.
+    pub plan: Arc<Plan>,
+    /// The stage.
+    pub stage: StageIndex,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// Who holds it may publish.
+    pub token: Token,
+    /// What it reads, in the plan's order.
+    pub inputs: Vec<SubmittedInput>,
+    /// Where its files are to lie.
+    pub folder: PathBuf,
+}
+
+impl Submission {
+    /// The stage, as it is planned.
+    pub fn planned(&self) -> &PlannedStage {
+        self.plan.stage(self.stage)
+    }
+}
+
+/// What an attempt reads at a port.
+#[derive(Debug, Clone)]
+pub struct SubmittedInput {
+    /// The port.
+    pub port: PortName,
+    /// Its type.
+    pub port_type: PortType,
+    /// The artifact.
+    pub digest: Digest,
+    /// What is known of it.
+    pub meta: serde_json::Value,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub struct News {
+    /// The stage.
+    pub stage: StageIndex,
+    /// The attempt.
+    pub attempt: u32,
+    /// What.
+    pub change: Change,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub enum Change {
+    /// Its process runs. Not told of attempts that end at once.
+    Spawned {
+        /// The process.
+        pid: u32,
+    },
+    /// It measured something.
+    Measured(Vec<MetricPoint>),
+    /// It came further.
+    Progressed(Progress),
+    /// It ended, and its process is gone.
+    Ended {
+        /// What it used.
+        usage: Usage,
+        /// How it ended.
+        end: End,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum End {
+    /// What it made lies in the artifact store.
+    Succeeded(Made),
+    /// It failed.
+    Failed(Failure),
+    /// It was stopped with [`StopReason::Cancel`].
+    Cancelled,
+}
+
+/// What an attempt made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Made {
+    /// Its outputs, all that its stage declares.
+    pub outputs: Vec<Output>,
+    /// What it asks of the store.
+    pub effects: Vec<Effect>,
+}

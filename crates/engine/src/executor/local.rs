@@ -1,0 +1,382 @@
+//! Attempts as processes of this machine.
+//!
+//! A supervisor process starts and ends them ([`crate::supervisor`]); what they report is read
+//! from files in their folders. Making those files, and keeping what an attempt made, happens on
+//! threads of their own where it is more than a moment's work.
+
+mod ended;
+mod orphans;
+mod prepare;
+mod running;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+use wick_artifact::ArtifactStore;
+use wick_core::{Failure, FailureCause, MetricPoint, RunId, Usage};
+use wick_plan::StageIndex;
+use wick_stage::{StageError, layout};
+
+use super::{Change, End, Executor, Executors, Made, News, StopReason, Submission};
+use crate::command::COMMAND;
+use crate::command::config::CommandConfig;
+use crate::command::launch::{Passed, ProcessSpec};
+use crate::error::{EngineError, EngineResult};
+use crate::folder::run_folder;
+use crate::process::{self, Program, Supervisor};
+use crate::protocol::{ProcessId, Report};
+use crate::{failure, identity};
+use prepare::Preparation;
+use running::Running;
+
+/// How often the files into which attempts report are looked at.
+const TAIL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long an attempt has to end by itself after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs attempts on this machine.
+#[derive(Debug, Clone)]
+pub struct LocalExecutors {
+    project: PathBuf,
+    artifacts: Arc<ArtifactStore>,
+    program: Program,
+}
+
+impl LocalExecutors {
+    /// For the project whose `.wick` folder is `project`. `program` is supervisor and worker.
+    pub fn new(
+        project: impl Into<PathBuf>,
+        artifacts: Arc<ArtifactStore>,
+        program: Program,
+    ) -> Self {
+        let project = project.into();
+        // Processes run elsewhere: what they are told must not depend on where this one stands.
+        let project = std::path::absolute(&project).unwrap_or(project);
+        Self { project, artifacts, program }
+    }
+}
+
+impl Executors for LocalExecutors {
+    fn run_folder(&self, run: &RunId) -> PathBuf {
+        run_folder(&self.project, run)
+    }
+
+    fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>> {
+        let folder = self.run_folder(run);
+        std::fs::create_dir_all(&folder)
+            .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
+        Ok(Box::new(LocalExecutor::new(run.clone(), self)))
+    }
+}
+
+/// Runs the attempts of one run on this machine.
+struct LocalExecutor {
+    run: RunId,
+    artifacts: Arc<ArtifactStore>,
+    program: Program,
+    passed: Arc<Passed>,
+    commands: HashMap<StageIndex, Arc<CommandConfig>>,
+    running: HashMap<StageIndex, Running>,
+    supervisor: Option<Supervisor>,
+    /// What the supervisor reports, as long as it lives.
+    reports: Option<process::Reports>,
+    tails: Interval,
+    work: mpsc::UnboundedSender<Work>,
+    inbox: mpsc::UnboundedReceiver<Work>,
+    /// What is still to be told.
+    news: Vec<News>,
+    /// How many processes had been killed for memory when last seen.
+    memory_kills: u64,
+}
+
+/// Work on files that was done on another thread.
+enum Work {
+    /// An attempt's files are ready, or why not.
+    Prepared(StageIndex, u32, Result<ProcessSpec, Failure>),
+    /// An attempt's outputs are kept, or why not.
+    Collected(StageIndex, u32, Result<(Made, Vec<MetricPoint>), Failure>),
+}
+
+/// What [`LocalExecutor::news`] waits for.
+enum Heard {
+    Sent,
+    Look,
+    Reports(Vec<Report>),
+    SupervisorLost,
+    Work(Work),
+}
+
+/// What the supervisor calls an attempt.
+const fn process_id(stage: StageIndex, attempt: u32) -> ProcessId {
+    ((stage.0 as u64) << 32) | attempt as u64
+}
+
+const fn attempt_of(id: ProcessId) -> (StageIndex, u32) {
+    (StageIndex((id >> 32) as u32), id as u32)
+}
+
+#[async_trait]
+impl Executor for LocalExecutor {
+    fn warm_up(&mut self) -> EngineResult<()> {
+        self.ensure_supervisor().map(drop)
+    }
+
+    /// Makes the attempt's folder and files, and asks for its process. Where that means more
+    /// than a folder it happens on a thread of its own.
+    fn submit(&mut self, submission: Submission) -> EngineResult<()> {
+        let (stage, attempt) = (submission.stage, submission.attempt);
+        let command = if submission.planned().kind == COMMAND {
+            match self.command_config(&submission) {
+                Ok(config) => Some(config),
+                Err(failure) => {
+                    self.running.insert(stage, Running::new(&submission, None));
+                    self.fail(stage, attempt, failure, Usage::default());
+                    return Ok(());
+                }
+            }
+        } else {
+            None
+        };
+        self.running.insert(stage, Running::new(&submission, command.clone()));
+        let preparation = Preparation {
+            submission,
+            run: self.run.clone(),
+            artifacts: self.artifacts.clone(),
+            command,
+            passed: self.passed.clone(),
+            program: self.program.clone(),
+        };
+        // A folder is sooner made than handed to a thread.
+        if preparation.is_small() {
+            return self.prepared(stage, attempt, preparation.carry_out());
+        }
+        let work = self.work.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = work.send(Work::Prepared(stage, attempt, preparation.carry_out()));
+        });
+        Ok(())
+    }
+
+    fn stop(&mut self, stage: StageIndex, attempt: u32, reason: StopReason) {
+        let Some(running) = running(&mut self.running, stage, attempt) else { return };
+        running.stop.get_or_insert(reason);
+        if running.is_asked_for()
+            && let Some(supervisor) = &mut self.supervisor
+        {
+            supervisor.stop(process_id(stage, attempt), GRACE);
+        }
+    }
+
+    async fn news(&mut self) -> EngineResult<Vec<News>> {
+        loop {
+            if !self.news.is_empty() {
+                return Ok(std::mem::take(&mut self.news));
+            }
+            let unsent = self.supervisor.as_ref().is_some_and(Supervisor::has_unsent);
+            let heard = tokio::select! {
+                biased;
+                () = flush(&mut self.supervisor), if unsent => Heard::Sent,
+                _ = self.tails.tick(), if !self.running.is_empty() => Heard::Look,
+                reports = next_reports(&mut self.reports), if self.reports.is_some() => {
+                    reports.map_or(Heard::SupervisorLost, Heard::Reports)
+                }
+                Some(work) = self.inbox.recv() => Heard::Work(work),
+            };
+            match heard {
+                Heard::Sent => {}
+                Heard::Look => self.look(),
+                Heard::Reports(reports) => {
+                    reports.into_iter().for_each(|report| self.reported(report));
+                }
+                Heard::SupervisorLost => self.supervisor_lost(),
+                Heard::Work(Work::Prepared(stage, attempt, prepared)) => {
+                    self.prepared(stage, attempt, prepared)?;
+                }
+                Heard::Work(Work::Collected(stage, attempt, collected)) => {
+                    self.collected(stage, attempt, collected);
+                }
+            }
+        }
+    }
+}
+
+/// Sends what the supervisor is asked for. If it is gone its reports end, which tells.
+async fn flush(supervisor: &mut Option<Supervisor>) {
+    if let Some(supervisor) = supervisor
+        && supervisor.flush().await.is_err()
+    {
+        supervisor.give_up();
+    }
+}
+
+async fn next_reports(reports: &mut Option<process::Reports>) -> Option<Vec<Report>> {
+    reports.as_mut()?.next().await.ok().flatten()
+}
+
+fn running(
+    running: &mut HashMap<StageIndex, Running>,
+    stage: StageIndex,
+    attempt: u32,
+) -> Option<&mut Running> {
+    running.get_mut(&stage).filter(|running| running.attempt == attempt)
+}
+
+impl LocalExecutor {
+    fn new(run: RunId, executors: &LocalExecutors) -> Self {
+        let (work, inbox) = mpsc::unbounded_channel();
+        let mut tails = tokio::time::interval(TAIL_INTERVAL);
+        tails.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            run,
+            artifacts: executors.artifacts.clone(),
+            program: executors.program.clone(),
+            passed: Arc::new(Passed::from_environment()),
+            commands: HashMap::new(),
+            running: HashMap::new(),
+            supervisor: None,
+            reports: None,
+            tails,
+            work,
+            inbox,
+            news: Vec::new(),
+            memory_kills: failure::out_of_memory_kills(),
+        }
+    }
+
+    fn tell(&mut self, stage: StageIndex, attempt: u32, change: Change) {
+        self.news.push(News { stage, attempt, change });
+    }
+
+    /// The parsed `with` of a command stage.
+    fn command_config(&mut self, submission: &Submission) -> Result<Arc<CommandConfig>, Failure> {
+        if let Some(config) = self.commands.get(&submission.stage) {
+            return Ok(config.clone());
+        }
+        let config = CommandConfig::deserialize(&submission.planned().config).map_err(|error| {
+            StageError::internal(format!("the plan let a wrong configuration pass: {error}"))
+                .to_failure()
+        })?;
+        let config = Arc::new(config);
+        self.commands.insert(submission.stage, config.clone());
+        Ok(config)
+    }
+
+    /// The attempt's files are ready: asks for its process.
+    fn prepared(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        prepared: Result<ProcessSpec, Failure>,
+    ) -> EngineResult<()> {
+        let Some(running) = running(&mut self.running, stage, attempt) else { return Ok(()) };
+        let usage = Usage::default();
+        let spec = match (prepared, running.stop) {
+            (Err(failure), _) => {
+                self.fail(stage, attempt, failure, usage);
+                return Ok(());
+            }
+            (Ok(_), Some(StopReason::Cancel)) => {
+                self.end(stage, attempt, usage, End::Cancelled);
+                return Ok(());
+            }
+            (Ok(_), Some(StopReason::Timeout)) => {
+                let timeout = running.planned().timeout.unwrap_or_default();
+                self.fail(stage, attempt, failure::timed_out(timeout, None), usage);
+                return Ok(());
+            }
+            (Ok(spec), None) => spec,
+        };
+        let log = running.folder.join(layout::LOG);
+        running.spec = Some(spec.clone());
+        let asked = self.ensure_supervisor()?.spawn(process_id(stage, attempt), &spec, &log);
+        if let Err(error) = asked {
+            let failure = StageError::io("cannot start it", error).to_failure();
+            let failure = Failure { cause: FailureCause::Spawn, ..failure };
+            self.fail(stage, attempt, failure, usage);
+        }
+        Ok(())
+    }
+
+    /// Takes what attempts have reported since the last look, and tells of the processes that
+    /// have lived long enough to be worth a word.
+    fn look(&mut self) {
+        let now = identity::now();
+        for (&stage, running) in &mut self.running {
+            let attempt = running.attempt;
+            let mut tell = |change| self.news.push(News { stage, attempt, change });
+            if let Some(pid) = running.pid.filter(|_| !running.pid_told) {
+                running.pid_told = true;
+                tell(Change::Spawned { pid });
+            }
+            let (points, progress) = running.reports.read(now);
+            if !points.is_empty() {
+                tell(Change::Measured(points));
+            }
+            if let Some(progress) = progress {
+                tell(Change::Progressed(progress));
+            }
+        }
+    }
+
+    fn reported(&mut self, report: Report) {
+        match report {
+            Report::Hello(_) => {}
+            Report::Spawned { id, pid } => {
+                let (stage, attempt) = attempt_of(id);
+                if let Some(running) = running(&mut self.running, stage, attempt) {
+                    running.pid = Some(pid);
+                }
+            }
+            Report::Refused { id, step, errno } => {
+                let (stage, attempt) = attempt_of(id);
+                let refused = running(&mut self.running, stage, attempt);
+                if let Some(spec) = refused.and_then(|running| running.spec.as_ref()) {
+                    let failure = failure::refused(step, errno, spec);
+                    self.fail(stage, attempt, failure, Usage::default());
+                }
+            }
+            Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes } => {
+                let (stage, attempt) = attempt_of(id);
+                let usage = Usage { wall_micros, cpu_micros, max_rss_bytes };
+                self.exited(stage, attempt, failure::exit_of(status), usage);
+            }
+        }
+    }
+
+    fn ensure_supervisor(&mut self) -> EngineResult<&mut Supervisor> {
+        let supervisor = match self.supervisor.take() {
+            Some(supervisor) => supervisor,
+            None => {
+                let (supervisor, reports) = Supervisor::start(&self.program)?;
+                self.reports = Some(reports);
+                supervisor
+            }
+        };
+        Ok(self.supervisor.insert(supervisor))
+    }
+
+    /// Fails what ran under a supervisor that died; the next attempt starts another.
+    fn supervisor_lost(&mut self) {
+        (self.supervisor, self.reports) = (None, None);
+        let lost: Vec<(StageIndex, u32, Option<u32>)> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.is_asked_for())
+            .map(|(stage, running)| (*stage, running.attempt, running.pid))
+            .collect();
+        for (stage, attempt, pid) in lost {
+            if let Some(pid) = pid {
+                orphans::kill_group(pid);
+            }
+            self.fail(stage, attempt, failure::supervisor_lost(), Usage::default());
+        }
+        orphans::kill_marked(&self.run);
+    }
+}

@@ -1,0 +1,134 @@
+//! An attempt that runs on this machine, and what its process has told so far.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wick_core::{
+    Effect, Exit, Failure, FailureCause, MetricPoint, Output, PortName, Progress, Timestamp, Usage,
+    WorkerEvent,
+};
+use wick_plan::{Plan, PlannedStage, StageIndex};
+use wick_stage::{StageError, layout};
+
+use crate::command::config::CommandConfig;
+use crate::command::launch::ProcessSpec;
+use crate::dispatcher::StopReason;
+use crate::executor::Submission;
+use crate::folder::COMMAND_METRICS;
+use crate::tail::{MetricsTail, WorkerTail};
+
+/// An attempt that was submitted and has not ended.
+pub struct Running {
+    pub plan: Arc<Plan>,
+    pub stage: StageIndex,
+    pub attempt: u32,
+    pub folder: PathBuf,
+    pub reports: Reports,
+    /// What the supervisor was asked for, once it was.
+    pub spec: Option<ProcessSpec>,
+    pub pid: Option<u32>,
+    pub pid_told: bool,
+    pub stop: Option<StopReason>,
+    pub usage: Usage,
+    pub exit: Option<Exit>,
+}
+
+/// How an attempt reports.
+pub enum Reports {
+    /// A program of the user's.
+    Command { config: Arc<CommandConfig>, metrics: MetricsTail },
+    /// A worker.
+    Native { events: WorkerTail, told: Told },
+}
+
+/// What a worker has told so far.
+#[derive(Default)]
+pub struct Told {
+    pub outputs: Vec<Output>,
+    pub effects: Vec<Effect>,
+    pub failure: Option<Failure>,
+    pub succeeded: bool,
+}
+
+impl Running {
+    /// The attempt that was submitted; `command` of a command stage.
+    pub fn new(submission: &Submission, command: Option<Arc<CommandConfig>>) -> Self {
+        let folder = submission.folder.clone();
+        let reports = match command {
+            Some(config) => {
+                let metrics = MetricsTail::new(folder.join(COMMAND_METRICS));
+                Reports::Command { config, metrics }
+            }
+            None => {
+                let events = WorkerTail::new(folder.join(layout::WORKER_EVENTS));
+                Reports::Native { events, told: Told::default() }
+            }
+        };
+        Self {
+            plan: submission.plan.clone(),
+            stage: submission.stage,
+            attempt: submission.attempt,
+            folder,
+            reports,
+            spec: None,
+            pid: None,
+            pid_told: false,
+            stop: None,
+            usage: Usage::default(),
+            exit: None,
+        }
+    }
+
+    pub fn planned(&self) -> &PlannedStage {
+        self.plan.stage(self.stage)
+    }
+
+    /// Whether the supervisor was asked for its process.
+    pub const fn is_asked_for(&self) -> bool {
+        self.spec.is_some() && self.exit.is_none()
+    }
+
+    /// The folder that its program runs in.
+    pub fn workdir(&self, config: &CommandConfig) -> PathBuf {
+        match &config.workdir {
+            Some(workdir) => self.plan.base.join(workdir),
+            None => self.plan.base.clone(),
+        }
+    }
+}
+
+impl Reports {
+    /// Reads what was reported since the last time: points, and the latest progress. A file that
+    /// cannot be read now is looked at again next time.
+    pub fn read(&mut self, now: Timestamp) -> (Vec<MetricPoint>, Option<Progress>) {
+        match self {
+            Reports::Command { metrics, .. } => (metrics.read(now).unwrap_or_default(), None),
+            Reports::Native { events, told } => {
+                let (mut points, mut progress) = (Vec::new(), None);
+                let _ = events.read(|event| match event {
+                    WorkerEvent::Metrics(more) => points.extend(more),
+                    WorkerEvent::Progress(latest) => progress = Some(latest),
+                    WorkerEvent::Output(output) => told.outputs.push(output),
+                    WorkerEvent::Effect(effect) => told.effects.push(effect),
+                    WorkerEvent::Failed(failure) => told.failure = Some(failure),
+                    WorkerEvent::Succeeded => told.succeeded = true,
+                });
+                (points, progress)
+            }
+        }
+    }
+}
+
+impl Told {
+    /// What the worker of `planned`, which ended well, should have told and did not.
+    pub fn missing(&self, planned: &PlannedStage) -> Option<Failure> {
+        if !self.succeeded {
+            let message = "the worker ended without saying that it succeeded";
+            return Some(StageError::internal(message).to_failure());
+        }
+        let made = |port: &PortName| self.outputs.iter().any(|made| made.port == *port);
+        let missing = planned.outputs.iter().find(|output| !made(&output.port))?;
+        let message = format!("the worker reported no output `{}`", missing.port);
+        Some(StageError::new(FailureCause::Output, message).to_failure())
+    }
+}
