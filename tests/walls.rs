@@ -31,7 +31,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
 ];
 
 /// The packages that may name a library (or any of which the name begins so) directly.
-const STAYS_IN: [(&str, &[&str]); 14] = [
+const STAYS_IN: [(&str, &[&str]); 17] = [
     ("polars", &["wick-data"]),
     ("candle", &["wick-nn", "wick-explain", "wick-compress"]),
     ("safetensors", &["wick-nn"]),
@@ -43,6 +43,9 @@ const STAYS_IN: [(&str, &[&str]); 14] = [
     ("comfy-table", &["candlewick"]),
     ("owo-colors", &["candlewick"]),
     ("anyhow", &["candlewick"]),
+    ("reqwest", &["candlewick"]),
+    ("croner", &["wick-plan"]),
+    ("chrono", &["wick-plan"]),
     ("saphyr", &["wick-pipeline"]),
     ("serde_yaml", &["wick-pipeline"]),
     ("miette", &["wick-pipeline"]),

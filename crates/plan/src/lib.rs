@@ -15,6 +15,7 @@ mod pipeline_schema;
 mod place;
 pub mod plan;
 mod schema;
+pub mod times;
 
 pub use check::{Machine, Request, Verdict, check};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
@@ -24,6 +25,7 @@ pub use plan::{
     PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, Schedule, Secret, SecretSource,
     StageIndex,
 };
+pub use times::{Times, TimesError};
 pub use wick_pipeline::{
     Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, files::no_files,
     params::OverrideError, render, summary, template, to_json,
