@@ -1,13 +1,19 @@
 //! The files that make a pipeline: its own, those that it includes, and those of its
 //! sub-pipelines. Their bytes come through a loader of the caller's.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::span::{FileId, SourceText};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::span::{FileId, SourceText, Spanned};
 
 /// How many files one pipeline may be made of.
 pub const MAX_FILES: usize = 256;
+
+/// How many bytes they may hold together.
+pub const MAX_BYTES: usize = 8 << 20;
 
 /// Reads a file of the project, by its absolute path.
 pub type Loader<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
@@ -25,8 +31,9 @@ pub fn no_files(_: &Path) -> std::io::Result<Vec<u8>> {
 pub struct SourceFile {
     path: PathBuf,
     name: String,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     text: SourceText<'static>,
+    used_at: Option<Spanned<String>>,
 }
 
 impl SourceFile {
@@ -45,6 +52,11 @@ impl SourceFile {
         &self.bytes
     }
 
+    /// The stage that uses it, where it is a part of a sub-pipeline.
+    pub fn used_at(&self) -> Option<&Spanned<String>> {
+        self.used_at.as_ref()
+    }
+
     /// Its text.
     pub fn text(&self) -> &SourceText<'static> {
         &self.text
@@ -61,7 +73,7 @@ impl Sources {
     /// The pipeline file at `path`, which messages call `name`.
     pub fn new(path: impl Into<PathBuf>, name: impl Into<String>, bytes: &[u8]) -> Self {
         let mut sources = Self { files: Vec::new() };
-        sources.add(path, name, bytes.to_vec());
+        sources.add(path, name, bytes);
         sources
     }
 
@@ -70,19 +82,30 @@ impl Sources {
         Self::new(name, name, bytes)
     }
 
-    /// Adds a file; `None` if there are [`MAX_FILES`] already.
+    /// Adds a file; `None` if there are as many as can be told apart.
     pub fn add(
         &mut self,
         path: impl Into<PathBuf>,
         name: impl Into<String>,
-        bytes: Vec<u8>,
+        bytes: impl Into<Arc<[u8]>>,
+    ) -> Option<FileId> {
+        self.add_part(path, name, bytes, None)
+    }
+
+    /// Adds a file of a sub-pipeline that the stage `used_at` uses. A file that is used twice is
+    /// here twice, so that each of its places belongs to one use.
+    pub(crate) fn add_part(
+        &mut self,
+        path: impl Into<PathBuf>,
+        name: impl Into<String>,
+        bytes: impl Into<Arc<[u8]>>,
+        used_at: Option<&Spanned<String>>,
     ) -> Option<FileId> {
         let id = FileId(u16::try_from(self.files.len()).ok()?);
-        if self.files.len() >= MAX_FILES {
-            return None;
-        }
+        let bytes = bytes.into();
         let text = SourceText::new(&bytes).into_owned();
-        let file = SourceFile { path: path.into(), name: name.into(), bytes, text };
+        let used_at = used_at.cloned();
+        let file = SourceFile { path: path.into(), name: name.into(), bytes, text, used_at };
         self.files.push(Arc::new(file));
         Some(id)
     }
@@ -103,14 +126,180 @@ impl Sources {
         self.get(id).text.text()
     }
 
-    /// The file at `path`, if it was read.
-    pub fn find(&self, path: &Path) -> Option<FileId> {
-        let place = self.files.iter().position(|file| file.path == path)?;
-        u16::try_from(place).ok().map(FileId)
-    }
-
     /// All files.
     pub fn iter(&self) -> impl Iterator<Item = &SourceFile> {
         self.files.iter().map(|file| &**file)
+    }
+}
+
+/// Reads further files for a pipeline, within bounds.
+pub(crate) struct Reader<'a> {
+    load: Loader<'a>,
+    /// Folders that files may lie in.
+    allowed: [PathBuf; 2],
+    /// What was read, by path: a file that is needed twice is read once.
+    read: HashMap<PathBuf, Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads files in the folder `root` and in the folder of `main`.
+    pub fn new(load: Loader<'a>, root: &Path, main: &Path) -> Self {
+        let beside = main.parent().unwrap_or(Path::new(""));
+        let allowed = [normal(root), normal(beside)];
+        Self { load, allowed, read: HashMap::new(), bytes: 0 }
+    }
+
+    /// The absolute path of the file that `written` in `from` means.
+    pub fn locate(
+        &self,
+        written: &Spanned<String>,
+        from: &SourceFile,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<PathBuf> {
+        let text = &written.value;
+        let mut refuse = |label: &str, help: &str| {
+            diagnostics.push(
+                Diagnostic::error(
+                    "bad-path",
+                    written.span,
+                    format!("`{text}` cannot be a part of this pipeline"),
+                )
+                .label(label)
+                .help(help),
+            );
+        };
+        if text.is_empty() {
+            refuse("it names no file", "write a path from the folder of this file");
+            return None;
+        }
+        if Path::new(text).is_absolute() {
+            refuse("it is an absolute path", "write a path from the folder of this file");
+            return None;
+        }
+        let path = normal(&folder(from.path()).join(text));
+        if !self.allowed.iter().any(|folder| path.starts_with(folder)) {
+            refuse(
+                "it lies outside of the project",
+                "move it below the project's folder: the one that holds the `wick.yaml`",
+            );
+            return None;
+        }
+        Some(path)
+    }
+
+    /// The bytes of the file at `path`, which `written` means.
+    pub fn read(
+        &mut self,
+        path: &Path,
+        written: &Spanned<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<[u8]>> {
+        if let Some(bytes) = self.read.get(path) {
+            return Some(bytes.clone());
+        }
+        let error = |code, message| Diagnostic::error(code, written.span, message);
+        let text = &written.value;
+        let bytes = match (self.load)(path) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                diagnostics.push(match reason.kind() {
+                    ErrorKind::NotFound => error("no-file", format!("there is no file `{text}`"))
+                        .help("paths are meant from the folder of the file that they stand in"),
+                    ErrorKind::IsADirectory => error("no-file", format!("`{text}` is a folder"))
+                        .help("name the file in it"),
+                    _ => {
+                        error("no-file", format!("cannot read `{text}`")).label(reason.to_string())
+                    }
+                });
+                return None;
+            }
+        };
+        self.bytes += bytes.len();
+        if self.read.len() + 1 >= MAX_FILES || self.bytes > MAX_BYTES {
+            diagnostics.push(
+                error("too-large", "the pipeline is made of too many files".to_owned()).help(
+                    format!("there may be {MAX_FILES} of them, with {MAX_BYTES} bytes together"),
+                ),
+            );
+            return None;
+        }
+        let bytes: Arc<[u8]> = bytes.into();
+        self.read.insert(path.to_owned(), bytes.clone());
+        Some(bytes)
+    }
+}
+
+/// The folder that paths in the file at `path` are meant from.
+pub fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// What messages call the file that `written` in `from` means.
+pub(crate) fn name_beside(from: &SourceFile, written: &str) -> String {
+    normal(&folder(Path::new(from.name())).join(written)).display().to_string()
+}
+
+/// `path` without `.`, and without `..` where it can be told what that leaves.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match (component, out.components().next_back()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            (Component::ParentDir, Some(Component::RootDir)) => {}
+            _ => out.push(component),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span::Span;
+
+    #[test]
+    fn paths_are_made_plain() {
+        #[track_caller]
+        fn check(path: &str, expect: &str) {
+            assert_eq!(normal(Path::new(path)), Path::new(expect));
+        }
+        check("/a/./b/../c.yaml", "/a/c.yaml");
+        check("a/../../b", "../b");
+        check("../../b", "../../b");
+        check("/../a", "/a");
+        check("./a", "a");
+    }
+
+    #[test]
+    fn files_lie_in_the_project_or_beside_the_pipeline() {
+        #[track_caller]
+        fn check(root: &str, written: &str, expect: Option<&str>) {
+            let main = SourceText::new(b"");
+            let file = SourceFile {
+                path: "/p/pipelines/main.yaml".into(),
+                name: "main.yaml".into(),
+                bytes: (*b"").into(),
+                text: main.into_owned(),
+                used_at: None,
+            };
+            let reader = Reader::new(&no_files, Path::new(root), file.path());
+            let mut diagnostics = Diagnostics::new();
+            let written = Spanned::new(written.to_owned(), Span::default());
+            let found = reader.locate(&written, &file, &mut diagnostics);
+            assert_eq!(found.as_deref(), expect.map(Path::new), "{written:?}");
+            assert_eq!(diagnostics.errors(), usize::from(expect.is_none()));
+        }
+        check("/p", "../common/a.yaml", Some("/p/common/a.yaml"));
+        check("/p", "x/../a.yaml", Some("/p/pipelines/a.yaml"));
+        check("/p", "../../a.yaml", None);
+        check("/p", "../../p/a.yaml", Some("/p/a.yaml"));
+        check("/p/pipelines", "../a.yaml", None);
+        check("/elsewhere", "b/a.yaml", Some("/p/pipelines/b/a.yaml"));
+        check("/p", "/p/a.yaml", None);
+        check("/p", "", None);
     }
 }

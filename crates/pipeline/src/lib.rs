@@ -9,6 +9,7 @@ pub mod condition;
 pub mod diagnostic;
 mod fields;
 pub mod files;
+pub mod include;
 pub mod node;
 pub mod params;
 pub mod pipeline;

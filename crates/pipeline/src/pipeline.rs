@@ -9,7 +9,8 @@ use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields::{self, Later};
-use crate::files::{Loader, Sources};
+use crate::files::{Loader, Reader, Sources};
+use crate::include;
 use crate::node::{Data, Entry, Node};
 use crate::params::{self, Override, Param};
 use crate::resolve::Scope;
@@ -18,11 +19,10 @@ use crate::stage::{self, DEFAULT_KEYS, Settings, Stage};
 use crate::yaml;
 
 /// The keys at the top of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 6] =
-    ["pipeline", "experiment", "description", "params", "defaults", "stages"];
+pub const PIPELINE_KEYS: [&str; 7] =
+    ["pipeline", "experiment", "description", "include", "params", "defaults", "stages"];
 
-const LATER_KEYS: [Later; 3] = [
-    Later { key: "include", help: "write the stages into this file" },
+const LATER_KEYS: [Later; 2] = [
     Later { key: "schedule", help: "let cron call `wick run`" },
     Later { key: "hooks", help: "let the caller of `wick run` look at its exit code" },
 ];
@@ -77,6 +77,9 @@ pub fn parse(
         return None;
     }
     let top = fields::entries(&root, "a pipeline", &PIPELINE_KEYS, &LATER_KEYS, diagnostics)?;
+    let mut reader = Reader::new(given.load, given.root, file.path());
+    let document = include::document(top, FileId::MAIN, &mut reader, sources, diagnostics);
+    let top = document.top.as_slice();
     let name = read_name(top, diagnostics);
     let experiment = read_experiment(top, &name, diagnostics);
     let description = fields::find(top, "description")
@@ -85,19 +88,18 @@ pub fn parse(
         .map(|text| text.value);
 
     let mut scope = Scope {
-        text: file.text().text(),
+        sources,
         params: HashMap::new(),
         later: HashSet::new(),
         environment: given.environment,
         used: RefCell::default(),
     };
-    let file_start = top.first().map_or(root.span, |entry| entry.key_span);
+    let file_start =
+        root.as_map().and_then(<[Entry]>::first).map_or(root.span, |entry| entry.key_span);
     let params = read_params(top, given.overrides, file_start, &mut scope, diagnostics);
 
     let mut defaults = Settings::default();
-    if let Some(entry) = fields::find(top, "defaults")
-        && entry.value.data != Data::Null
-    {
+    for entry in document.defaults.iter().filter(|entry| entry.value.data != Data::Null) {
         let mut node = entry.value.clone();
         scope.resolve(&mut node, diagnostics);
         if let Some(entries) = fields::entries(&node, "`defaults`", &DEFAULT_KEYS, &[], diagnostics)
@@ -291,7 +293,9 @@ fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
 fn warn_of_unused(params: &[Param], scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
     let used = scope.used.borrow();
     for param in params {
-        if !used.contains(&param.name) && check_name(&param.name).is_ok() {
+        // A fragment is there for many pipelines: not each needs all of its params.
+        let own = param.span.file == FileId::MAIN;
+        if own && !used.contains(&param.name) && check_name(&param.name).is_ok() {
             diagnostics.push(
                 Diagnostic::warning(
                     "unused-param",

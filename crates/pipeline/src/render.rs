@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn places_in_other_files_are_shown_with_their_files() {
         let mut sources = Sources::of_one("main.yaml", b"a: 1\nb: 2\n");
-        let other = sources.add("/p/parts/more.yaml", "parts/more.yaml", b"c: 3\nb: 4".to_vec());
+        let other = sources.add("/p/parts/more.yaml", "parts/more.yaml", *b"c: 3\nb: 4");
         let other = other.expect("there is room");
         let found = Diagnostic::error("stage-twice", Span::new(other, 5, 6), "`b` stands twice")
             .label("again here")

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::files::Sources;
 use crate::node::{Data, Node};
 use crate::span::Span;
 use crate::suggest;
@@ -13,8 +14,8 @@ use crate::template::{self, Piece, Places, Quoting, Reference};
 
 /// What references can refer to.
 pub(crate) struct Scope<'a> {
-    /// The text of the pipeline.
-    pub text: &'a str,
+    /// The files that what is resolved stands in.
+    pub sources: &'a Sources,
     /// Params resolved so far; `None` for one whose value could not be had.
     pub params: HashMap<String, Option<Value>>,
     /// Names of params that are declared further down: for params that refer to others.
@@ -81,7 +82,9 @@ impl Scope<'_> {
             }
             // `[sleep, 5]`: a word of a command is a text, as it is written.
             Data::Number(_) | Data::Bool(_) => {
-                if let Some(written) = self.text.get(word.span.start..word.span.end) {
+                if let Some(written) =
+                    self.sources.text(word.span.file).get(word.span.start..word.span.end)
+                {
                     word.data = Data::Text(written.to_owned());
                 }
             }
@@ -97,7 +100,7 @@ impl Scope<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Data {
         let pieces = template::pieces(text);
-        let places = Places { source: self.text, span, text };
+        let places = Places { source: self.sources.text(span.file), span, text };
         if let ([Ok(Piece::Reference(reference))], Deferred::Refused) =
             (pieces.as_slice(), deferred)
         {

@@ -11,6 +11,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::Value;
 use wick_core::{KindName, PortName, StageName};
+use wick_pipeline::files;
 use wick_pipeline::units::format_memory;
 use wick_pipeline::{
     Diagnostic, Diagnostics, Given, Loader, Override, Pipeline, Severity, Sources, Stage,
@@ -223,7 +224,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 .unwrap_or(PortFacts::unknown(link.port_type));
             inputs.insert(link.port.clone(), facts);
         }
-        let known = Known { base: self.base, inputs: &inputs };
+        let known = Known { base: self.base_of(&draft.stage), inputs: &inputs };
         let checked = guarded(&draft.stage, self.diagnostics, || kind.check(config, &known));
         let Some(mut checked) = checked else { return };
         let issues = std::mem::take(&mut checked.issues);
@@ -234,6 +235,11 @@ impl<'a, 'd> Checker<'a, 'd> {
         for issue in issues.into_vec() {
             self.diagnostics.push(place::diagnostic(&self.drafts[place].stage, issue));
         }
+    }
+
+    /// The folder that paths in `stage` are meant from: that of the file it is written in.
+    fn base_of(&self, stage: &Stage) -> &'a Path {
+        files::folder(self.sources.get(stage.name.span.file).path())
     }
 
     /// The plan, once nothing is wrong.
@@ -251,7 +257,8 @@ impl<'a, 'd> Checker<'a, 'd> {
         let mut stages = Vec::with_capacity(order.len());
         for place in order {
             let draft = drafts[*place].take()?;
-            stages.push(planned(draft, self.base, &names, &index_of)?);
+            let base = files::folder(self.sources.get(draft.stage.name.span.file).path());
+            stages.push(planned(draft, base, &names, &index_of)?);
         }
         let params = self.pipeline.params;
         Some(Plan {

@@ -33,6 +33,12 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
                 "$ref": "#/$defs/name",
             },
             "description": {"description": "What the pipeline is for.", "type": "string"},
+            "include": {
+                "description": "Fragments whose params, defaults, secrets and stages are taken \
+                    over: files, named from this file's folder. What this file says counts.",
+                "type": "array",
+                "items": {"type": "string"},
+            },
             "params": {
                 "description": "Values to refer to as `${params.NAME}`, with their defaults. \
                     Override them with `-p NAME=VALUE` or `--params FILE`.",

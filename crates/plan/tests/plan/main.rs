@@ -1,5 +1,6 @@
 //! The plan, with small kinds of its own.
 
+mod files;
 mod fingerprints;
 mod kinds;
 mod mistakes;
@@ -9,22 +10,27 @@ mod speed;
 
 use std::path::Path;
 
-use wick_plan::{Diagnostic, Machine, Override, Plan, Request, check};
+use wick_plan::{Diagnostic, Loader, Machine, Override, Plan, Request, Verdict, check};
 
 /// Checks `yaml` with the kinds of these tests, on a machine with 4 processors and 8 GB.
 pub fn check_yaml(yaml: &[u8], overrides: &[Override]) -> (Option<Plan>, Vec<Diagnostic>) {
-    let verdict = check(&Request {
+    let verdict = check_with(yaml, overrides, &wick_plan::no_files);
+    (verdict.plan, verdict.diagnostics)
+}
+
+/// Checks `yaml` as [`check_yaml`] does; `load` reads the other files of `/project`.
+pub fn check_with(yaml: &[u8], overrides: &[Override], load: Loader<'_>) -> Verdict {
+    check(&Request {
         source: yaml,
         file: Path::new("/project/test.yaml"),
         name: "test.yaml",
         root: Path::new("/project"),
-        load: &wick_plan::no_files,
+        load,
         overrides,
         registry: &kinds::registry(),
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
         machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
-    });
-    (verdict.plan, verdict.diagnostics)
+    })
 }
 
 /// The plan of a pipeline without mistakes.
