@@ -21,9 +21,9 @@ pub use check::{Machine, Request, Verdict, check};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
 pub use pipeline_schema::pipeline_schema;
 pub use plan::{
-    Best, Foreach, Hook, HookDeed, Hooks, InputSource, Instance, Join, Missed, Mode, Overlap, Plan,
-    PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, Schedule, Secret, SecretSource,
-    StageIndex,
+    Best, Foreach, Hook, HookDeed, Hooks, InputSource, Instance, Join, KnownList, Missed, Mode,
+    Overlap, Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, Schedule, Secret,
+    SecretSource, StageIndex,
 };
 pub use times::{Times, TimesError};
 pub use wick_pipeline::{

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wick_core::{Digest, ExperimentName, KindName, PortName, PortType, StageName};
-
+use wick_core::{
+    Digest, Exit, ExperimentName, Failure, FailureCause, KindName, PortName, PortType, StageName,
+};
 use wick_pipeline::{Condition, RetryOn};
 
 use crate::canonical::Encoder;
@@ -136,6 +137,18 @@ pub struct Foreach {
     pub output: PortName,
 }
 
+/// A list that a run has made: what the stages are written for that name its output in their
+/// `foreach`. With it a check plans their instances, as it does those of a `matrix`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownList {
+    /// The stage that made it.
+    pub stage: StageName,
+    /// The output that holds it.
+    pub output: PortName,
+    /// Its items.
+    pub items: Vec<Value>,
+}
+
 /// How many of the stages that a stage needs must have succeeded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -247,6 +260,22 @@ impl Default for Retry {
             max_backoff: Duration::from_secs(3600),
             jitter: 0.0,
             on: RetryOn::Transient,
+        }
+    }
+}
+
+impl Retry {
+    /// Whether a stage that ended with `failure` is to be tried again, if attempts are left.
+    pub fn covers(&self, failure: &Failure) -> bool {
+        match &self.on {
+            RetryOn::Transient => failure.cause.is_transient(),
+            RetryOn::These { causes, codes } => {
+                let code = match failure.exit {
+                    Some(Exit::Code(code)) if failure.cause == FailureCause::Exit => Some(code),
+                    _ => None,
+                };
+                causes.contains(&failure.cause) || code.is_some_and(|code| codes.contains(&code))
+            }
         }
     }
 }
@@ -477,7 +506,10 @@ impl PlannedStage {
         }
         encoder.number(self.join as u64);
         match &self.condition {
-            Some(condition) => encoder.text(condition.text()),
+            // Not its text: what the text refers to may have another value now.
+            Some(condition) => {
+                encoder.value(&serde_json::to_value(condition).unwrap_or_default());
+            }
             None => encoder.nothing(),
         }
         match &self.foreach {
@@ -524,5 +556,32 @@ impl PlannedStage {
         let list = self.foreach.as_ref().map(|foreach| foreach.from);
         let inputs = self.inputs.iter().flat_map(PlannedInput::needs);
         inputs.chain(self.after.iter().copied()).chain(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_tried_again_after_what_it_says() {
+        #[track_caller]
+        fn check(on: &RetryOn, cause: FailureCause, exit: Option<Exit>, expect: bool) {
+            let retry = Retry { on: on.clone(), ..Retry::default() };
+            let (message, chain) = (String::new(), Vec::new());
+            let failure = Failure { cause, message, chain, help: None, exit };
+            assert_eq!(retry.covers(&failure), expect, "{on:?} {failure:?}");
+        }
+        let usual = RetryOn::Transient;
+        check(&usual, FailureCause::Exit, Some(Exit::Code(1)), true);
+        check(&usual, FailureCause::OutOfMemory, Some(Exit::Signal(9)), false);
+        check(&usual, FailureCause::Gate, None, false);
+        let these = RetryOn::These { causes: vec![FailureCause::OutOfMemory], codes: vec![75] };
+        check(&these, FailureCause::OutOfMemory, Some(Exit::Signal(9)), true);
+        check(&these, FailureCause::Exit, Some(Exit::Code(75)), true);
+        check(&these, FailureCause::Exit, Some(Exit::Code(1)), false);
+        check(&these, FailureCause::Timeout, None, false);
+        // An output that is missing is no exit, whatever the program returned.
+        check(&these, FailureCause::Output, Some(Exit::Code(75)), false);
     }
 }
