@@ -15,6 +15,7 @@ mod pipeline_schema;
 mod place;
 pub mod plan;
 mod schema;
+pub mod selection;
 pub mod times;
 
 pub use check::{Machine, Request, Verdict, check};
@@ -25,6 +26,7 @@ pub use plan::{
     Overlap, Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry, Schedule, Secret,
     SecretSource, StageIndex,
 };
+pub use selection::{Selection, SelectionError, Treatment, Treatments, UnknownStage};
 pub use times::{Times, TimesError};
 pub use wick_pipeline::{
     Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, files::no_files,
