@@ -10,6 +10,7 @@ mod commands;
 mod environment;
 mod error;
 mod history;
+mod memory;
 mod model;
 mod pipeline;
 mod progress;
@@ -30,6 +31,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Those who compute, and the supervisor for the programs that it starts.
+    let computes = matches!(
+        cli.command,
+        Command::Worker(_) | Command::Supervisor | Command::Predict(_) | Command::Serve(_)
+    );
+    memory::allow_huge_pages(computes);
     match &cli.command {
         Command::Worker(args) => {
             return wick_engine::worker::main(&args.folder, &registry::registry());
