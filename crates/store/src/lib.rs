@@ -12,6 +12,7 @@ mod changes;
 mod delegate;
 mod directory;
 pub mod error;
+pub mod hold;
 mod liveness;
 mod location;
 pub mod postgres;

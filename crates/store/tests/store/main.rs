@@ -3,6 +3,7 @@
 mod cluster;
 mod driving;
 mod history;
+mod hold;
 mod models;
 mod postgres;
 mod random;

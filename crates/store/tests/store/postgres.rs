@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{ConnectOptions, Connection};
 use wick_core::{AttemptState, RunState, Timestamp};
+use wick_store::hold::{Asked, Holder, hold};
 use wick_store::postgres::PostgresStore;
 use wick_store::{LEASE_MICROS, Store, StoreError, open};
 
 use crate::cluster::Cluster;
+use crate::hold::holder;
 use crate::world::*;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -175,4 +177,39 @@ fn of_many_engines_one_takes_a_run() {
         }
         store.close().await;
     });
+}
+
+#[test]
+fn one_process_begins_runs_by_schedule() {
+    with_url(async |url| {
+        PostgresStore::open(&url).await.expect("a store").close().await;
+        crate::hold::one_holds_at_a_time(&url).await;
+        // A session that the server ended is asked for again.
+        let mut held = crate::hold::ours(hold(&url, holder(1)).await.expect("an answer"));
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE application_name = 'wick up 1@here'";
+        execute(&url, end).await;
+        assert!(held.confirm().await.expect("an answer"), "it is ours again");
+        let other = hold(&url, holder(2)).await.expect("an answer");
+        assert!(matches!(other, Asked::Theirs(Some(Holder { pid: 1, .. }))), "{other:?}");
+    });
+}
+
+#[test]
+fn each_schema_has_its_own_schedules() {
+    with_url(async |one| {
+        with_second_url(&one, async |two| {
+            let _one = crate::hold::ours(hold(&one, holder(1)).await.expect("an answer"));
+            let _two = crate::hold::ours(hold(&two, holder(2)).await.expect("an answer"));
+        })
+        .await;
+    });
+}
+
+/// Gives `case` the URL of another schema on the server of `url`.
+async fn with_second_url(url: &str, case: impl AsyncFnOnce(String)) {
+    let (server, schema) = url.rsplit_once('=').expect("a schema");
+    let second = format!("{schema}_b");
+    execute(url, &format!("CREATE SCHEMA {second}")).await;
+    case(format!("{server}={second}")).await;
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use tempfile::TempDir;
+use wick_store::hold::{Asked, Holder, hold};
 use wick_store::sqlite::SqliteStore;
 use wick_store::{Store, StoreError, open};
 
+use crate::hold::holder;
 use crate::world::*;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -136,5 +138,27 @@ fn an_interrupted_migration_is_finished() {
         execute(&path, "PRAGMA user_version = 0").await;
         let store = SqliteStore::open(&path).await.expect("a store");
         Driven::new(&store, &["a"]).await.succeed("a", "a").await;
+    });
+}
+
+#[test]
+fn one_process_begins_runs_by_schedule() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        let location = path.display().to_string();
+        open(&location).await.expect("a store").close().await;
+        crate::hold::one_holds_at_a_time(&location).await;
+        // By another name it is the same store.
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).expect("a link");
+        let mut held = crate::hold::ours(hold(&location, holder(1)).await.expect("an answer"));
+        let other = hold(&link.display().to_string(), holder(2)).await.expect("an answer");
+        assert!(matches!(other, Asked::Theirs(Some(Holder { pid: 1, .. }))), "{other:?}");
+        // Who tidies up the folder must not let two in.
+        std::fs::remove_file(folder.path().join("store.db-up")).expect("removed");
+        let mut second = crate::hold::ours(hold(&location, holder(2)).await.expect("an answer"));
+        assert!(!held.confirm().await.expect("an answer"), "it was lost to the second");
+        assert!(second.confirm().await.expect("an answer"));
     });
 }

@@ -164,6 +164,7 @@ pub fn input(name: &str, from: &str, content: &str) -> Input {
         port: port(name),
         stage: stage(from),
         output: port("data"),
+        item: None,
         digest: Digest::of(content.as_bytes()),
     }
 }
