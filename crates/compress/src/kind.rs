@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 use wick_core::{PortType, Progress};
 use wick_data::Dataset;
-use wick_nn::train::config::OptimizerSpec;
-use wick_nn::train::{BatchReport, FitSettings, Watcher, fit};
+use wick_nn::train::config::{CheckpointSpec, OptimizerSpec};
+use wick_nn::train::{
+    BatchReport, EpochReport, FitSettings, Saver, StateError, TrainingState, Watcher, fit,
+};
 use wick_nn::{Examples, Model, NnResult};
 use wick_report::{Cell, Report, Table};
 use wick_stage::{
@@ -223,13 +225,16 @@ fn train_on(
             Ok((name.clone(), Tensor::from_vec(values, weight.shape(), weight.device())?))
         })
         .collect::<NnResult<BTreeMap<_, _>>>()?;
-    fit(model, train, None, &settings, &mut HoldPruned { masks, context })?;
+    let saver = Saver::new(context, CheckpointSpec::default());
+    fit(model, train, None, &settings, &mut HoldPruned { masks, saver, context })?;
     Ok(())
 }
 
-/// Reports progress, and after each step sets the pruned weights to zero again.
+/// Reports progress, saves the state now and then, and after each step sets the pruned weights to
+/// zero again.
 struct HoldPruned<'a, 'c> {
     masks: BTreeMap<String, Tensor>,
+    saver: Saver,
     context: &'a mut Context<'c>,
 }
 
@@ -241,6 +246,28 @@ impl Watcher for HoldPruned<'_, '_> {
             total: Some(report.epochs as f64),
             note: Some(format!("fine-tuning, loss {:.4}", report.loss)),
         })?;
+        Ok(())
+    }
+
+    fn saved(&mut self) -> NnResult<Option<TrainingState>> {
+        Ok(self.saver.saved(self.context))
+    }
+
+    fn refused(&mut self, error: &StateError) {
+        self.saver.refused(self.context, error);
+    }
+
+    fn resumed(&mut self, epochs: &[EpochReport]) -> NnResult {
+        self.saver.resumed(self.context, epochs.len());
+        Ok(())
+    }
+
+    fn is_save_due(&mut self, epoch: usize) -> bool {
+        self.saver.is_due(epoch)
+    }
+
+    fn save(&mut self, state: &TrainingState) -> NnResult {
+        self.saver.save(self.context, state);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub fn stage_json(name: &str, after: &[u32]) -> Value {
         "sources": [],
         "source_fields": [],
         "ordered_fields": [],
+        "neutral_fields": [],
         "environment": [],
         "metrics": null,
     })

@@ -395,6 +395,7 @@ fn planned(
         sources: checked.sources,
         source_fields: checked.source_fields.iter().map(|path| config_path(path)).collect(),
         ordered_fields: checked.ordered_fields.iter().map(|path| config_path(path)).collect(),
+        neutral_fields: checked.neutral_fields.iter().map(|path| config_path(path)).collect(),
         environment: checked.environment,
         metrics: checked.metrics,
     })

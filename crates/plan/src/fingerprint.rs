@@ -107,7 +107,11 @@ impl Plan {
 
         let mut leaves = Vec::new();
         let mut path = String::new();
-        let rules = Rules { left_out: &stage.source_fields, ordered: &stage.ordered_fields };
+        let rules = Rules {
+            left_out: &stage.source_fields,
+            ordered: &stage.ordered_fields,
+            neutral: &stage.neutral_fields,
+        };
         config_leaves(&stage.config, &mut path, rules, &mut leaves);
         leaves.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         parts.append(&mut leaves);
@@ -258,10 +262,15 @@ struct Rules<'a> {
     left_out: &'a [String],
     /// Mappings whose order of keys counts.
     ordered: &'a [String],
+    /// Places that are as if they were not there.
+    neutral: &'a [String],
 }
 
 /// One part for each value in `config` that holds no others.
 fn config_leaves(config: &Value, path: &mut String, rules: Rules<'_>, parts: &mut Vec<Part>) {
+    if !path.is_empty() && rules.neutral.iter().any(|field| field == path) {
+        return;
+    }
     if !path.is_empty() && rules.left_out.iter().any(|field| field == path) {
         // That there is a source counts, and what it is called; not where it lies.
         parts.push(Part { shown: None, ..part(Section::With, path, &Value::Null) });

@@ -109,6 +109,9 @@ pub struct PlannedStage {
     pub source_fields: Vec<String>,
     /// Mappings in `config` whose order of keys determines the outputs, written likewise.
     pub ordered_fields: Vec<String>,
+    /// Places in `config` that determine nothing of the outputs, written likewise: to the
+    /// fingerprint they are not there.
+    pub neutral_fields: Vec<String>,
     /// Environment variables that determine the outputs, by name.
     pub environment: Vec<String>,
     /// The metrics that the stage will report, if all are known.

@@ -267,6 +267,9 @@ pub struct Checked {
     /// The mappings inside `with`, such as `["parts"]`, whose order of keys determines the
     /// outputs. The fingerprint takes the order of no other mapping into account.
     pub ordered_fields: Vec<Vec<PathSegment>>,
+    /// The places inside `with`, such as `["checkpoint"]`, that determine nothing of the outputs.
+    /// To the fingerprint they are as if they were not there.
+    pub neutral_fields: Vec<Vec<PathSegment>>,
     /// The names of environment variables whose values determine the outputs.
     pub environment: Vec<String>,
 }

@@ -2,6 +2,8 @@
 //!
 //! Equal models, data and settings give equal weights, bit for bit: the order of an epoch
 //! depends on seed and epoch alone, dropout on seed and step, sums are taken in a fixed order.
+//! So a training that goes on from a saved state comes to the same weights as one that was never
+//! interrupted.
 //! Batches are gathered on the training thread: for bytes this takes about a hundredth of a
 //! step, less than handing them over from another thread would.
 
@@ -12,10 +14,12 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::config::{EarlyStopping, LossSpec, Mode};
+use super::config::LossSpec;
+use super::course::Course;
 use super::schedule::Schedule;
 use super::scores::{Scorer, Scores};
-use super::settings::{FitSettings, mode_of};
+use super::settings::FitSettings;
+use super::state::{StateError, TrainingState};
 use super::steps::{loss_of, optimizer};
 use super::watch::{BatchReport, EpochReport, Stopwatch, Watcher};
 use crate::error::{NnError, NnResult};
@@ -34,7 +38,8 @@ pub struct FitOutcome {
     pub stopped_early: bool,
 }
 
-/// Trains `model` from the weights that it has, on `train`.
+/// Trains `model` from the weights that it has, on `train`; or from the newest state that the
+/// watcher has of this training, if there is one.
 ///
 /// # Errors
 /// If there are no rows, the loss is no longer a number, or the watcher ends it.
@@ -68,44 +73,44 @@ pub fn fit(
             epochs: settings.epochs,
             steps_per_epoch: train.rows().div_ceil(settings.batch_size.max(1)),
         },
-        stopwatch: Stopwatch::start(),
+        stopwatch: Stopwatch::start_after(0),
         step: 0,
     };
-    let mut outcome = FitOutcome { epochs: Vec::new(), best_epoch: 0, stopped_early: false };
-    let mut best = settings.keep_best_by.as_deref().map(|metric| {
-        // Stopping and keeping agree on which way is better.
-        let stopping = settings.early_stopping.as_ref().filter(|spec| spec.monitor == metric);
-        Best::new(metric, stopping.and_then(|spec| spec.mode), 0.0)
-    });
-    let mut stopping = settings.early_stopping.as_ref().map(Stopping::new);
+    let mut course = Course::new(settings);
     let mut kept = None;
-    for epoch in 1..=settings.epochs {
+    while let Some(state) = watcher.saved()? {
+        match training.take_up(&state)? {
+            Ok(earlier) => {
+                watcher.resumed(earlier.epochs())?;
+                kept = match state.kept {
+                    None if earlier.keeps_best() => Some(snapshot(&training.weights)?),
+                    kept => kept,
+                };
+                course = earlier;
+                break;
+            }
+            Err(error) => watcher.refused(&error),
+        }
+    }
+    while !course.is_over() {
+        let epoch = course.next_epoch();
         let train_scores = training.epoch(epoch, train, watcher)?;
         let rows_per_second = training.stopwatch.rate(train.rows());
-        let mut report = EpochReport {
+        let report = course.add(EpochReport {
             epoch,
             learning_rate: training.schedule.rate(training.step - 1),
             train: train_scores,
             validation: validation.map(|examples| training.score(examples)).transpose()?,
             rows_per_second,
             best: true,
-        };
-        if let Some(best) = &mut best {
-            report.best = best.is_reached(&report)?;
-            if report.best {
-                kept = Some(snapshot(&training.weights)?);
-            }
-        }
-        if report.best {
-            outcome.best_epoch = epoch;
+        })?;
+        if report.best && course.keeps_best() {
+            kept = Some(snapshot(&training.weights)?);
         }
         watcher.epoch(&report)?;
-        outcome.epochs.push(report);
-        if let Some(stopping) = &mut stopping
-            && stopping.is_over(&report)?
-        {
-            outcome.stopped_early = epoch < settings.epochs;
-            break;
+        if !course.is_over() && watcher.is_save_due(epoch) {
+            let kept = kept.as_ref().filter(|_| !report.best);
+            watcher.save(&training.state(course.epochs(), kept)?)?;
         }
     }
     let weights = match kept {
@@ -113,7 +118,7 @@ pub fn fit(
         None => snapshot(&training.weights)?,
     };
     *model = model.with_weights(weights)?;
-    Ok(outcome)
+    Ok(course.into_outcome())
 }
 
 /// How good `model` is on `examples`, by the measures of training: without class weights and
@@ -238,6 +243,70 @@ impl Training<'_> {
         })
     }
 
+    /// The state after these `epochs`; `kept` are the best weights, where the last are not. It
+    /// shares the weights with the training: it holds until the next step.
+    fn state(
+        &self,
+        epochs: &[EpochReport],
+        kept: Option<&BTreeMap<String, Tensor>>,
+    ) -> NnResult<TrainingState> {
+        let weights = self.weights.iter();
+        Ok(TrainingState {
+            weights: weights.map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect(),
+            kept: kept.cloned(),
+            optimizer: self.optimizer.state()?,
+            epochs: epochs.to_vec(),
+        })
+    }
+
+    /// Goes on from `state`, and tells what the training had come to; or why it cannot, and then
+    /// all is as it was.
+    fn take_up(&mut self, state: &TrainingState) -> NnResult<Result<Course, StateError>> {
+        let course = match self.course_of(state) {
+            Ok(course) => course,
+            Err(error) => return Ok(Err(error)),
+        };
+        // Takes all of it or nothing.
+        if let Err(error) = self.optimizer.restore(&state.optimizer) {
+            return Ok(Err(error.into()));
+        }
+        for (name, weight) in &state.weights {
+            if let Some(var) = self.weights.get(name) {
+                var.set(weight)?;
+            }
+        }
+        self.step = (state.epoch() * self.schedule.steps_per_epoch) as u64;
+        self.stopwatch = Stopwatch::start_after(state.epoch());
+        Ok(Ok(course))
+    }
+
+    /// What a training with this state has come to, if it is a state of this training.
+    fn course_of(&self, state: &TrainingState) -> Result<Course, StateError> {
+        let fits = |tensors: &BTreeMap<String, Tensor>| {
+            tensors.len() == self.weights.len()
+                && self.weights.iter().all(|(name, var)| {
+                    tensors.get(name).is_some_and(|tensor| {
+                        tensor.shape() == var.shape() && tensor.dtype() == var.dtype()
+                    })
+                })
+        };
+        if !fits(&state.weights) || !state.kept.iter().all(fits) {
+            return Err(StateError::new("its weights are not those of this network"));
+        }
+        let mut course = Course::new(self.settings);
+        for report in &state.epochs {
+            let again = (!course.is_over()).then(|| course.add(*report)).transpose();
+            if !again.is_ok_and(|again| again.is_some_and(|again| again.best == report.best)) {
+                return Err(StateError::new("its epochs are not those of this training"));
+            }
+        }
+        let last_is_kept = state.epochs.last().is_some_and(|last| last.best);
+        if state.epochs.is_empty() || state.kept.is_some() == last_is_kept {
+            return Err(StateError::new("it is of no epoch"));
+        }
+        Ok(course)
+    }
+
     fn score(&self, examples: &Examples) -> NnResult<Scores> {
         score_network(&self.network, self.target, self.settings.loss, examples)
     }
@@ -273,58 +342,4 @@ fn snapshot(weights: &BTreeMap<String, Var>) -> NnResult<BTreeMap<String, Tensor
         .iter()
         .map(|(name, weight)| Ok((name.clone(), weight.as_detached_tensor().copy()?)))
         .collect()
-}
-
-/// The best value of a metric so far.
-struct Best {
-    metric: String,
-    mode: Mode,
-    min_delta: f64,
-    value: Option<f64>,
-}
-
-impl Best {
-    fn new(metric: &str, mode: Option<Mode>, min_delta: f64) -> Self {
-        let mode = mode.unwrap_or_else(|| mode_of(metric));
-        Self { metric: metric.to_owned(), mode, min_delta, value: None }
-    }
-
-    /// Whether `report` is better than all before it.
-    fn is_reached(&mut self, report: &EpochReport) -> NnResult<bool> {
-        let value = report.metric(&self.metric).ok_or_else(|| {
-            NnError::config(
-                format!("the metric `{}` is not computed", self.metric),
-                "connect validation data, or name a metric of `train`",
-            )
-        })?;
-        let better = match (self.value, self.mode) {
-            (None, _) => true,
-            (Some(best), Mode::Min) => value < best - self.min_delta,
-            (Some(best), Mode::Max) => value > best + self.min_delta,
-        };
-        // A first value that is not a number must not stand in the way of all others.
-        if better || self.value.is_some_and(f64::is_nan) {
-            self.value = Some(value);
-        }
-        Ok(better)
-    }
-}
-
-/// Counts epochs without getting better.
-struct Stopping {
-    best: Best,
-    patience: usize,
-    waited: usize,
-}
-
-impl Stopping {
-    fn new(spec: &EarlyStopping) -> Self {
-        let best = Best::new(&spec.monitor, spec.mode, spec.min_delta);
-        Self { best, patience: spec.patience, waited: 0 }
-    }
-
-    fn is_over(&mut self, report: &EpochReport) -> NnResult<bool> {
-        self.waited = if self.best.is_reached(report)? { 0 } else { self.waited + 1 };
-        Ok(self.waited >= self.patience)
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::Var;
 
 use super::scores::Scores;
+use super::state::{StateError, TrainingState};
 use crate::error::NnResult;
 
 /// Watches a training, and may take part in it.
@@ -25,6 +26,44 @@ pub trait Watcher {
     /// Whatever ends the training.
     fn epoch(&mut self, report: &EpochReport) -> NnResult {
         let _ = report;
+        Ok(())
+    }
+
+    /// Before the first epoch: the newest state of this training that was saved before; called
+    /// again, the one before it.
+    ///
+    /// # Errors
+    /// Whatever ends the training.
+    fn saved(&mut self) -> NnResult<Option<TrainingState>> {
+        Ok(None)
+    }
+
+    /// The state that [`Self::saved`] gave last is not one of this training.
+    fn refused(&mut self, error: &StateError) {
+        let _ = error;
+    }
+
+    /// The training goes on from the state that [`Self::saved`] gave last, after these epochs.
+    ///
+    /// # Errors
+    /// Whatever ends the training.
+    fn resumed(&mut self, epochs: &[EpochReport]) -> NnResult {
+        epochs.iter().try_for_each(|epoch| self.epoch(epoch))
+    }
+
+    /// Whether to save the state after this epoch, which is not the last. Must not depend on what
+    /// is computed, nor change it.
+    fn is_save_due(&mut self, epoch: usize) -> bool {
+        let _ = epoch;
+        false
+    }
+
+    /// Saves the state, which holds until this returns.
+    ///
+    /// # Errors
+    /// Whatever ends the training.
+    fn save(&mut self, state: &TrainingState) -> NnResult {
+        let _ = state;
         Ok(())
     }
 
@@ -94,19 +133,21 @@ impl EpochReport {
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     start: Instant,
+    /// How many epochs were done before it started.
+    epochs_before: f64,
     epoch_start: Instant,
 }
 
 impl Stopwatch {
-    /// Starts.
-    pub(crate) fn start() -> Self {
+    /// Starts, when so many epochs are done already.
+    pub(crate) fn start_after(epochs: usize) -> Self {
         let now = Instant::now();
-        Self { start: now, epoch_start: now }
+        Self { start: now, epochs_before: epochs as f64, epoch_start: now }
     }
 
     /// A new epoch starts.
     pub(crate) fn next_epoch(&mut self) {
-        self.epoch_start = Self::start().start;
+        self.epoch_start = Instant::now();
     }
 
     /// `count` by second of the running epoch.
@@ -114,8 +155,9 @@ impl Stopwatch {
         count as f64 / self.epoch_start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// How many seconds are left when `done` of `total` took all the time so far.
+    /// How many seconds are left when `done` of `total` epochs are done.
     pub(crate) fn seconds_left(&self, done: f64, total: f64) -> f64 {
-        self.start.elapsed().as_secs_f64() / done.max(1e-9) * (total - done).max(0.0)
+        let done_here = (done - self.epochs_before).max(1e-9);
+        self.start.elapsed().as_secs_f64() / done_here * (total - done).max(0.0)
     }
 }

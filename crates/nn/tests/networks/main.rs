@@ -6,6 +6,7 @@
 mod gradients;
 mod learning;
 mod reference;
+mod resuming;
 mod stages;
 
 use wick_nn::train::config::LossSpec;

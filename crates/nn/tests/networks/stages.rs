@@ -9,8 +9,8 @@ use wick_data::{DataFrame, Dataset, PreprocessConfig, Transform, read_table};
 use wick_nn::{Model, kinds};
 use wick_stage::context::{ASSIGNMENT_VERSION, CollectedEvents};
 use wick_stage::{
-    AssignedInput, AssignedOutput, Assignment, Column, ColumnType, Context, DatasetFacts, Kind,
-    Known, PortFacts, StageError, TaskType,
+    AssignedInput, AssignedOutput, Assignment, CheckpointPlace, Column, ColumnType, Context,
+    DatasetFacts, EventSink, Kind, Known, PortFacts, StageError, TaskType,
 };
 
 fn kind(name: &str) -> Box<dyn Kind> {
@@ -23,45 +23,72 @@ fn run(
     config: &Value,
     inputs: &[(&str, PortType, &Path)],
 ) -> Result<(tempfile::TempDir, Vec<WorkerEvent>), StageError> {
-    let folder = tempfile::tempdir().unwrap();
-    let kind = kind(name);
-    let ports = kind.ports(config).unwrap();
-    let port = |name: &str| PortName::new(name).unwrap();
-    let assignment = Assignment {
-        version: ASSIGNMENT_VERSION,
-        run: RunId::from_random(1),
-        pipeline: "test".to_owned(),
-        stage: StageName::new("stage").unwrap(),
-        attempt: 1,
-        token: Token(1),
-        kind: wick_core::KindName::new(name).unwrap(),
-        config: config.clone(),
-        inputs: inputs
-            .iter()
-            .map(|(name, port_type, path)| {
-                let input = AssignedInput {
-                    port_type: *port_type,
-                    digest: Digest::of(b"not looked at"),
-                    path: (*path).to_owned(),
-                    meta: Value::Null,
-                };
-                (port(name), input)
-            })
-            .collect(),
-        outputs: ports
-            .outputs
-            .iter()
-            .map(|output| (output.name.clone(), AssignedOutput { port_type: output.port_type }))
-            .collect(),
-        base: PathBuf::from("."),
-        artifacts: PathBuf::from("."),
-        cpus: 2,
-        checkpoints: None,
-    };
     let mut events = CollectedEvents::default();
-    let mut context = Context::new(&assignment, folder.path(), &mut events);
-    kind.run(config, &mut context)?;
+    let folder = Attempt { number: 1, checkpoints: None }.run(name, config, inputs, &mut events)?;
     Ok((folder, events.0))
+}
+
+/// An attempt at a stage.
+pub(crate) struct Attempt {
+    pub(crate) number: u32,
+    pub(crate) checkpoints: Option<CheckpointPlace>,
+}
+
+impl Attempt {
+    pub(crate) fn assignment(
+        &self,
+        name: &str,
+        config: &Value,
+        inputs: &[(&str, PortType, &Path)],
+    ) -> Assignment {
+        let ports = kind(name).ports(config).unwrap();
+        let port = |name: &str| PortName::new(name).unwrap();
+        let outputs = ports.outputs.into_iter();
+        Assignment {
+            version: ASSIGNMENT_VERSION,
+            run: RunId::from_random(1),
+            pipeline: "test".to_owned(),
+            stage: StageName::new("stage").unwrap(),
+            attempt: self.number,
+            token: Token(1),
+            kind: wick_core::KindName::new(name).unwrap(),
+            config: config.clone(),
+            inputs: inputs
+                .iter()
+                .map(|(name, port_type, path)| {
+                    let input = AssignedInput {
+                        port_type: *port_type,
+                        digest: Digest::of(b"not looked at"),
+                        path: (*path).to_owned(),
+                        meta: Value::Null,
+                    };
+                    (port(name), input)
+                })
+                .collect(),
+            outputs: outputs
+                .map(|output| (output.name, AssignedOutput { port_type: output.port_type }))
+                .collect(),
+            base: PathBuf::from("."),
+            artifacts: PathBuf::from("."),
+            cpus: 2,
+            checkpoints: self.checkpoints.clone(),
+        }
+    }
+
+    /// Runs it; gives its folder.
+    pub(crate) fn run(
+        &self,
+        name: &str,
+        config: &Value,
+        inputs: &[(&str, PortType, &Path)],
+        events: &mut dyn EventSink,
+    ) -> Result<tempfile::TempDir, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let assignment = self.assignment(name, config, inputs);
+        let mut context = Context::new(&assignment, folder.path(), events);
+        kind(name).run(config, &mut context)?;
+        Ok(folder)
+    }
 }
 
 fn metrics(events: &[WorkerEvent]) -> Vec<&MetricPoint> {
@@ -80,7 +107,7 @@ fn iris() -> DataFrame {
 }
 
 /// Every third row of iris to validate on, the others to train on, scaled.
-fn iris_parts(folder: &Path, transformed: bool) -> (PathBuf, PathBuf, PathBuf) {
+pub(crate) fn iris_parts(folder: &Path, transformed: bool) -> (PathBuf, PathBuf, PathBuf) {
     let iris = iris();
     let every = |wanted: &dyn Fn(usize) -> bool| {
         let rows: Vec<bool> = (0..iris.height()).map(wanted).collect();
@@ -106,7 +133,7 @@ fn iris_parts(folder: &Path, transformed: bool) -> (PathBuf, PathBuf, PathBuf) {
     (write("train", &mut train, carried), write("held_out", &mut held_out, carried), raw)
 }
 
-fn iris_config() -> Value {
+pub(crate) fn iris_config() -> Value {
     json!({
         "target": "target",
         "model": [{"dense": {"units": 16, "activation": "relu"}}, {"dense": 3}],

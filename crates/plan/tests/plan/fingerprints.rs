@@ -69,6 +69,22 @@ fn order_counts_where_the_kind_says_so() {
 }
 
 #[test]
+fn what_determines_nothing_is_not_there() {
+    let with = |config: &str| {
+        let plan = plan(&format!(
+            "pipeline: p\nstages:\n  a: {{uses: make, with: {{columns: [x]}}}}\n  b: {{uses: learn, \
+             inputs: {{train: a}}, with: {config}}}\n"
+        ));
+        let inputs = [Digest::of(b"1")];
+        parts(&plan, "b", Materials { inputs: &inputs, ..Materials::default() })
+    };
+    let base = with("{target: x, epochs: 3}");
+    assert_eq!(with("{target: x, epochs: 3, verbose: true}"), base);
+    assert_eq!(with("{target: x, epochs: 3, verbose: false}"), base);
+    assert_ne!(with("{target: x, epochs: 4}").fingerprint(), base.fingerprint());
+}
+
+#[test]
 fn environment_counts_by_value_and_is_never_shown() {
     let with = |value: Option<&str>| {
         let plan = stage("{columns: [a], variable: TOKEN}");

@@ -263,6 +263,7 @@ impl TypedKind for Learn {
             );
         }
         checked.metrics = Some(vec!["loss".to_owned()]);
+        checked.neutral_fields.push(vec!["verbose".into()]);
         checked
     }
 

@@ -17,7 +17,7 @@ use crate::model::{Examples, MODEL_VERSION, Model, ModelInfo, TargetInfo};
 use crate::spec::SampleShape;
 use crate::train::config::{LossSpec, TrainConfig};
 use crate::train::problem::{KnownData, Problem};
-use crate::train::{FitOutcome, FitSettings, fit};
+use crate::train::{FitOutcome, FitSettings, Saver, fit};
 use report::write_report;
 use watch::StageWatcher;
 
@@ -46,6 +46,12 @@ With validation data the weights of the best epoch are kept, by `validation_metr
 Outputs: `model` (meant where only the stage is named) and `report`, the learning curve.
 Metrics after each epoch: `train.loss` and `validation.loss`; `accuracy` of both for classes,
 `mae`, `rmse` and `r2` for numbers; `learning_rate`. Those of `train` are measured while the weights change, so they lag behind and include dropout.
+
+The state is saved at the end of an epoch, when 10 seconds have passed since it was last saved, or
+as `checkpoint` says. After a crash, a kill or a timeout, the next attempt goes on from there: a
+retry, `wick rerun`, or a new run of the same stage. It comes to the same weights and metrics as a
+training that was never interrupted, and reports the whole series. A damaged checkpoint is passed
+over for the one before. Checkpoints are removed when the stage has succeeded.
 
 Equal seeds, data and settings give the same weights and metrics, bit for bit, whatever the number
 of processors. How many rows a second were trained on is no metric, then: it is shown while the
@@ -163,6 +169,7 @@ impl TypedKind for TrainKind {
             metrics: problem.metrics(validated),
             // The network reads the columns in this order.
             ordered_fields: vec![vec!["features".into()]],
+            neutral_fields: vec![vec!["checkpoint".into()]],
             ..Checked::default()
         }
     }
@@ -210,7 +217,8 @@ impl TypedKind for TrainKind {
             train.rows(),
             validation.as_ref().map_or(0, Examples::rows)
         ));
-        let mut watcher = StageWatcher { context, is_image, epochs: settings.epochs };
+        let saver = Saver::new(context, config.checkpoint);
+        let mut watcher = StageWatcher { context, saver, is_image, epochs: settings.epochs };
         let outcome = fit(&mut model, &train, validation.as_ref(), &settings, &mut watcher)?;
 
         context.metric("best_epoch", outcome.best_epoch as f64)?;

@@ -5,11 +5,12 @@ use wick_core::worker::Progress;
 use wick_stage::Context;
 
 use crate::error::NnResult;
-use crate::train::{BatchReport, EpochReport, Watcher};
+use crate::train::{BatchReport, EpochReport, Saver, StateError, TrainingState, Watcher};
 
 /// Reports a training to the engine.
 pub(super) struct StageWatcher<'a, 'context> {
     pub(super) context: &'a mut Context<'context>,
+    pub(super) saver: Saver,
     pub(super) is_image: bool,
     pub(super) epochs: usize,
 }
@@ -42,17 +43,7 @@ impl Watcher for StageWatcher<'_, '_> {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> NnResult {
-        let step = report.epoch as i64;
-        let part = |part: &str, name: &str| -> MetricKey { format!("{part}.{name}").into() };
-        let mut points: Vec<(MetricKey, i64, f64)> =
-            report.train.iter().map(|(name, value)| (part("train", name), step, value)).collect();
-        if let Some(validation) = &report.validation {
-            points.extend(
-                validation.iter().map(|(name, value)| (part("validation", name), step, value)),
-            );
-        }
-        points.push(("learning_rate".into(), step, report.learning_rate));
-        self.context.metrics(points)?;
+        self.context.metrics(points(report))?;
         let mut line = format!("epoch {}/{}:", report.epoch, self.epochs);
         for (name, value) in report.train.iter() {
             line += &format!(" train.{name} {value:.4}");
@@ -64,6 +55,46 @@ impl Watcher for StageWatcher<'_, '_> {
         self.context.log(line);
         Ok(())
     }
+
+    fn saved(&mut self) -> NnResult<Option<TrainingState>> {
+        Ok(self.saver.saved(self.context))
+    }
+
+    fn refused(&mut self, error: &StateError) {
+        self.saver.refused(self.context, error);
+    }
+
+    fn resumed(&mut self, epochs: &[EpochReport]) -> NnResult {
+        self.saver.resumed(self.context, epochs.len());
+        // The series of this attempt is whole.
+        for epochs in epochs.chunks(POINTS_AT_ONCE) {
+            self.context.metrics(epochs.iter().flat_map(points))?;
+        }
+        Ok(())
+    }
+
+    fn is_save_due(&mut self, epoch: usize) -> bool {
+        self.saver.is_due(epoch)
+    }
+
+    fn save(&mut self, state: &TrainingState) -> NnResult {
+        self.saver.save(self.context, state);
+        Ok(())
+    }
+}
+
+/// Of how many earlier epochs the points are reported at once.
+const POINTS_AT_ONCE: usize = 100;
+
+/// What an epoch measured.
+fn points(report: &EpochReport) -> Vec<(MetricKey, i64, f64)> {
+    let step = report.epoch as i64;
+    let part = |part: &str, name: &str| -> MetricKey { format!("{part}.{name}").into() };
+    let train = report.train.iter().map(|(name, value)| (part("train", name), step, value));
+    let validation = report.validation.iter().flat_map(|scores| scores.iter());
+    let validation = validation.map(|(name, value)| (part("validation", name), step, value));
+    let rate = ("learning_rate".into(), step, report.learning_rate);
+    train.chain(validation).chain([rate]).collect()
 }
 
 /// `12,345`.

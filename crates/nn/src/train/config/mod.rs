@@ -1,5 +1,6 @@
 //! `with` of a `train` stage.
 
+mod checkpoint;
 mod loss;
 mod optimizer;
 mod scheduler;
@@ -15,6 +16,7 @@ use crate::features::Features;
 use crate::spec::LayerSpec;
 use crate::spec::short::{self, Short, short_and_long, short_schema, whole};
 
+pub use checkpoint::CheckpointSpec;
 pub use loss::{CrossEntropy, Huber, LossSpec};
 pub use optimizer::{Adam, Adamw, OptimizerSpec, Rmsprop, Sgd};
 pub use scheduler::{Constant, Cosine, Exponential, SchedulerSpec, StepDecay};
@@ -74,6 +76,11 @@ pub struct TrainConfig {
     /// `rmse` and `r2` are in the target's own units; `loss` is in those of training.
     #[serde(default = "yes")]
     pub standardize_target: bool,
+    /// How often the state of the training is saved, for another attempt to go on from: a number
+    /// of epochs, a duration such as `30s`, or `never`. Every 10 seconds if left out, at the end
+    /// of an epoch, and taking at most a hundredth of the time. Has no effect on the outcome.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
     /// Decides initial weights, order and dropout: equal seeds give equal models.
     #[serde(default)]
     pub seed: u64,
