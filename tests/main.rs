@@ -4,6 +4,7 @@ mod cancel;
 mod check;
 mod corpus;
 mod failure;
+mod faults;
 mod help;
 mod history;
 mod init;

@@ -1,7 +1,8 @@
 //! A folder of its own for every test, and the real `wick` in it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -78,6 +79,16 @@ impl Sandbox {
         Ran::new(arguments, output)
     }
 
+    /// Starts `wick` with these words; [`ended`] tells how it went.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.spawn_command(self.command(arguments))
+    }
+
+    /// Starts a command whose output is read when it has [`ended`].
+    pub fn spawn_command(&self, mut command: Command) -> Child {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wick starts")
+    }
+
     /// Runs `wick` and reads what it printed as JSON.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Value {
@@ -108,6 +119,28 @@ impl Sandbox {
         let runs = runs["runs"].as_array().expect("runs").iter();
         runs.map(|run| run["id"].as_str().expect("an id").to_owned()).collect()
     }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn wait_until(mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends a signal, such as `INT`, to a process; whether it was still there.
+pub fn send(child: &Child, signal: &str) -> bool {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", signal, &pid]).stderr(Stdio::null()).status();
+    sent.expect("kill starts").success()
+}
+
+/// Waits for a `wick` that was started with `arguments`.
+pub fn ended(child: Child, arguments: &[&str]) -> Ran {
+    Ran::new(arguments, child.wait_with_output().expect("wick ends"))
 }
 
 impl Ran {

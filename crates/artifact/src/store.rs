@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use rustix::io::Errno;
 use wick_core::{Digest, PortType};
 
 use crate::error::{ArtifactError, ArtifactResult};
@@ -133,18 +132,20 @@ impl ArtifactStore {
             Form::Folder => seal_folder(held)?,
         };
         let stored = Stored { digest, bytes };
-        if self.has_whole(&digest)? {
-            remove(held)?;
-            return Ok(stored);
-        }
         let place = self.path(&digest);
         let parent = self.root.join(&digest.to_string()[..2]);
+        if self.has_whole(&digest)? {
+            remove(held)?;
+            // Whoever put it may not have come to this yet, or it failed.
+            sync_folder(&parent)?;
+            return Ok(stored);
+        }
         match fs::create_dir(&parent) {
             Ok(()) => sync_folder(&self.root)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(ArtifactError::io("make", &parent)(error)),
         }
-        match rustix::fs::rename(held, &place) {
+        match fs::rename(held, &place) {
             Ok(()) => {
                 if form == Form::Folder {
                     protect_folder(&place)?;
@@ -152,8 +153,15 @@ impl ArtifactStore {
             }
             // Someone else put the same folder in the meantime. (For files the rename simply
             // puts equal bytes in the place of equal bytes.)
-            Err(Errno::NOTEMPTY | Errno::EXIST) => remove(held)?,
-            Err(errno) => return Err(ArtifactError::os("rename", held)(errno)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                remove(held)?;
+            }
+            Err(error) => return Err(ArtifactError::io("rename", held)(error)),
         }
         // Also when another process renamed: it may not have come to this line yet.
         sync_folder(&parent)?;
@@ -280,12 +288,12 @@ fn take(path: &Path, held: &Path, metadata: &fs::Metadata) -> ArtifactResult<()>
         if metadata.is_dir() && metadata.mode() & 0o200 == 0 {
             unprotect_folder(path)?;
         }
-        match rustix::fs::rename(path, held) {
+        match fs::rename(path, held) {
             Ok(()) if metadata.is_dir() => return unshare(held),
             Ok(()) => return Ok(()),
             // On another file system.
-            Err(Errno::XDEV) => {}
-            Err(errno) => return Err(ArtifactError::os("move", path)(errno)),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+            Err(error) => return Err(ArtifactError::io("move", path)(error)),
         }
     }
     if metadata.is_dir() {

@@ -6,6 +6,8 @@ use std::fmt;
 use wick_engine::EngineError;
 use wick_store::StoreError;
 
+use crate::render::human;
+
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
@@ -18,6 +20,8 @@ pub enum ExitCode {
     Invalid = 2,
     /// wick itself, the store or the machine failed (`EX_SOFTWARE` of sysexits.h).
     Internal = 70,
+    /// Someone else has what is needed; later it may be free (`EX_TEMPFAIL`).
+    Busy = 75,
     /// Stopped on request: what shells give for Ctrl-C.
     Cancelled = 130,
 }
@@ -35,6 +39,8 @@ pub enum ErrorKind {
     Invalid,
     /// wick, the store or the machine failed.
     Internal,
+    /// Nobody's: another wick drives the run, or another program holds the store.
+    Busy,
 }
 
 /// Why a command gave up, and what may help.
@@ -85,6 +91,7 @@ impl CommandError {
         match self.kind {
             ErrorKind::Invalid => ExitCode::Invalid,
             ErrorKind::Internal => ExitCode::Internal,
+            ErrorKind::Busy => ExitCode::Busy,
         }
     }
 }
@@ -108,9 +115,20 @@ impl From<StoreError> for CommandError {
             StoreError::NoRun(_) => {
                 (ErrorKind::Invalid, Some("`wick runs` lists the runs there are".to_owned()))
             }
-            StoreError::Leased { run, pid, .. } => (
-                ErrorKind::Invalid,
-                Some(format!("wait until run {run} ends, or stop process {pid} with Ctrl-C")),
+            StoreError::Leased { run, since, .. } => (
+                ErrorKind::Busy,
+                Some(format!(
+                    "it began {}; wait until run {run} ends, or stop it: wick cancel {run}",
+                    human::ago(*since, human::now())
+                )),
+            ),
+            StoreError::Busy { .. } => (
+                ErrorKind::Busy,
+                Some(
+                    "let that program finish with the store, or end it, and try again; a run \
+                     that stopped goes on with `wick rerun`"
+                        .to_owned(),
+                ),
             ),
             StoreError::Database { .. } | StoreError::Unknown { .. } => (
                 ErrorKind::Internal,
@@ -132,7 +150,7 @@ impl From<EngineError> for CommandError {
         match error {
             // That a living engine drives the run is the user's to know, not a defect.
             EngineError::Store(error) => error.into(),
-            EngineError::LeaseLost { .. } => Self::new(ErrorKind::Invalid, error.into())
+            EngineError::LeaseLost { .. } => Self::new(ErrorKind::Busy, error.into())
                 .hint("`wick show` tells how far the other one is"),
             error => Self::internal(error).hint("`wick doctor` looks at the machine"),
         }
@@ -169,6 +187,8 @@ mod tests {
         }
         check(StoreError::NoRun(wick_core::RunId::from_random(7)), ExitCode::Invalid);
         check(StoreError::Corrupt("a state".into()), ExitCode::Internal);
+        let holder = "sqlite3 (process 7)".to_owned();
+        check(StoreError::Busy { location: "store.db".into(), holder }, ExitCode::Busy);
         let source = std::io::Error::other("disk I/O error");
         check(
             StoreError::Database { location: "store.db".into(), source: source.into() },

@@ -16,6 +16,10 @@ const MAX_BATCH: usize = 4096;
 /// How often a write that the database refused is tried again.
 const MAX_TRIES: u32 = 6;
 
+/// How often a write is tried for which the store waited in vain for another program: about five
+/// minutes, for each try waits by itself. Stages go on meanwhile.
+const MAX_BUSY_TRIES: u32 = 10;
+
 /// The wait before the first such try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
@@ -73,6 +77,7 @@ async fn append(
             Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
                 world::sleep(world, wait).await;
             }
+            Err(StoreError::Busy { .. }) if tries < MAX_BUSY_TRIES => {}
             Err(error) => return Err(error),
         }
         wait *= 2;

@@ -1,6 +1,6 @@
 //! Why the store could not answer.
 
-use wick_core::{RunId, StageName};
+use wick_core::{RunId, StageName, Timestamp};
 
 /// The result of asking the store.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -40,6 +40,8 @@ pub enum StoreError {
         host: String,
         /// The engine's process.
         pid: u32,
+        /// When it took the run.
+        since: Timestamp,
     },
     /// Another engine took the run.
     #[error("another engine has taken over run {0}")]
@@ -58,6 +60,14 @@ pub enum StoreError {
     /// A row does not read as what it should be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),
+    /// Another program held the store locked for longer than anyone should; nothing was written.
+    #[error("the store at {location} is held by {holder}")]
+    Busy {
+        /// Where.
+        location: String,
+        /// Who holds it, as far as the system tells.
+        holder: String,
+    },
     /// The database refused; nothing was written.
     #[error("the store at {location} refused")]
     Database {

@@ -94,8 +94,8 @@ pub trait Store: Send + Sync {
     async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()>;
 
     /// Marks every run whose engine is dead as `interrupted` and its running attempts as `lost`,
-    /// and returns these runs. An engine is dead when its lease has run out, or when it was a
-    /// process of this machine that is no more. Called when a command starts.
+    /// and returns these runs. An engine of this machine is dead when its process is no more, and
+    /// one of another machine when its lease has run out. Called when a command starts.
     async fn interrupt_dead_runs(&self, now: Timestamp) -> StoreResult<Vec<RunId>>;
 
     /// Asks the engine that drives `run` to cancel it. Nothing happens if none does.

@@ -1,8 +1,9 @@
 //! Whether the engine that drives a run still lives.
 //!
-//! A lease that runs out says so after a while, on any machine. On the engine's own machine the
-//! system knows at once: a process is named by its id and the moment when it started, for ids
-//! are used again.
+//! On the engine's own machine the system knows: a process is named by its id and the moment when
+//! it started, for ids are used again. There the lease says nothing more: a clock that was set
+//! ahead, or a machine that slept, lets it run out while its engine is alive. For engines of other
+//! machines the lease decides.
 
 use std::path::Path;
 
@@ -46,17 +47,18 @@ pub(crate) struct LeaseState {
 }
 
 impl LeaseState {
-    /// Whether the engine is dead: its lease ran out, or it is a process of this machine that
-    /// is no longer there.
+    /// Whether the engine is dead: a process of this machine that is no longer there, or one of
+    /// another machine whose lease ran out.
     pub(crate) fn is_dead(&self, now: Timestamp, this_host: &str) -> bool {
-        if self.expires <= now {
-            return true;
-        }
         // Without /proc nothing is known of processes, and the lease decides alone.
-        self.engine.host == this_host
+        let is_known = self.engine.host == this_host
             && self.engine.process_start != 0
-            && Path::new("/proc/self/stat").exists()
-            && process_start(self.engine.pid) != Some(self.engine.process_start)
+            && Path::new("/proc/self/stat").exists();
+        if is_known {
+            process_start(self.engine.pid) != Some(self.engine.process_start)
+        } else {
+            self.expires <= now
+        }
     }
 }
 
@@ -79,10 +81,11 @@ mod tests {
         let mut lease = LeaseState { engine: this_engine(Token(1)), expires: Timestamp(2_000) };
         let host = this_host();
         assert!(!lease.is_dead(now, &host));
-        assert!(lease.is_dead(Timestamp(2_000), &host), "its time is over");
+        assert!(!lease.is_dead(Timestamp(2_000), &host), "whatever the clock says, it is there");
         lease.engine.process_start += 1;
         assert!(lease.is_dead(now, &host), "another process has its id");
         lease.engine.host.push_str("-elsewhere");
         assert!(!lease.is_dead(now, &host), "nothing is known of other machines");
+        assert!(lease.is_dead(Timestamp(2_000), &host), "its time is over");
     }
 }

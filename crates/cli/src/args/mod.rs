@@ -44,6 +44,7 @@ Exit codes:
   1    a run failed
   2    invalid input: the command line, a pipeline file, a name that does not exist
   70   internal: wick, the store or the machine failed
+  75   busy: another wick drives the run, or another program holds the store
   130  cancelled";
 
 /// A workflow engine for machine learning in one binary

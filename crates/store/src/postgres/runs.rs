@@ -35,6 +35,12 @@ const LEASE_OF: &str = "
     FROM leases l JOIN runs r ON r.id = l.run_id
     WHERE l.run_id = $1";
 
+/// When the engine that drives a run began with it: every engine says so first of all.
+const DRIVEN_SINCE: &str = "
+    SELECT coalesce((SELECT max(time) FROM events
+                     WHERE run_id = $1 AND body::text LIKE '{\"run_started\"%'),
+                    (SELECT started FROM runs WHERE id = $1))";
+
 const LOCKED_LEASE_OF: &str = "
     SELECT l.run_id, r.public_id, l.token, l.host, l.pid, l.process_start, l.expires
     FROM leases l JOIN runs r ON r.id = l.run_id
@@ -205,7 +211,7 @@ impl PostgresStore {
     ) -> StoreResult<()> {
         let held: Option<LeaseRow> = sqlx::query_as(sql)
             .bind(id)
-            .fetch_optional(connection)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
         let Some(held) = held else { return Ok(()) };
@@ -214,7 +220,12 @@ impl PostgresStore {
             return Ok(());
         }
         let EngineId { host, pid, .. } = held.engine;
-        Err(StoreError::Leased { run: run.clone(), host, pid })
+        let since = sqlx::query_scalar(DRIVEN_SINCE)
+            .bind(id)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| self.refused(error))?;
+        Err(StoreError::Leased { run: run.clone(), host, pid, since: Timestamp(since) })
     }
 
     pub(super) async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::SqliteStore;
+use super::{BUSY, SqliteStore, primary_code, refused};
 use crate::error::{StoreError, StoreResult};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -23,6 +23,9 @@ const APPLICATION_ID: i64 = 0x5749_434b;
 /// Writers of other processes are waited for this long: an engine writes for milliseconds, but
 /// a backup or a person with a database tool may take a while.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait before another look where SQLite does not wait by itself.
+const CONNECT_WAIT: Duration = Duration::from_millis(50);
 
 const MAX_READERS: u32 = 4;
 
@@ -47,11 +50,11 @@ pub(super) async fn open(path: &Path) -> StoreResult<(SqliteConnection, SqlitePo
         .connect_lazy_with(options.clone().pragma("query_only", "on"));
     // Nearly always the file is there and needs nothing.
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
-        let mut writer = options.connect().await.map_err(|error| unusable(path, error))?;
+        let mut writer = options.connect().await.map_err(|error| refused(path, error))?;
         if needs(&mut writer, path).await? == Needs::Nothing {
             return Ok((writer, readers));
         }
-        writer.close().await.map_err(|error| unusable(path, error))?;
+        writer.close().await.map_err(|error| refused(path, error))?;
     }
     Ok((prepare(path, &options).await?, readers))
 }
@@ -61,28 +64,43 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions) -> StoreResult<Sql
     // SQLite does not wait for a lock while it changes the journal mode, and sqlx takes none
     // for its migrations: so a file beside the store is locked.
     let _lock = lock_beside(path).await?;
-    let mut writer = options
-        .clone()
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .connect()
-        .await
-        .map_err(|error| unusable(path, error))?;
+    let options = options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    let mut writer = connect_patiently(&options).await.map_err(|error| refused(path, error))?;
     if needs(&mut writer, path).await? == Needs::Nothing {
         // Another process was quicker.
         return Ok(writer);
     }
-    MIGRATIONS.run(&mut writer).await.map_err(|error| StoreError::Database {
-        location: path.display().to_string(),
-        source: Box::new(error),
+    MIGRATIONS.run(&mut writer).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            refused(path, error)
+        }
+        error => {
+            let location = path.display().to_string();
+            StoreError::Database { location, source: Box::new(error) }
+        }
     })?;
     // What the next opening looks at, so that it need not ask the migrator.
     let stamp = format!("PRAGMA user_version = {}", newest());
     sqlx::raw_sql(AssertSqlSafe(stamp))
         .execute(&mut writer)
         .await
-        .map_err(|error| unusable(path, error))?;
+        .map_err(|error| refused(path, error))?;
     Ok(writer)
+}
+
+/// Connects, and waits for other programs where SQLite itself does not: while it changes the
+/// journal mode.
+async fn connect_patiently(
+    options: &SqliteConnectOptions,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let mut tries = BUSY_TIMEOUT.as_millis() / CONNECT_WAIT.as_millis();
+    loop {
+        match options.connect().await {
+            Err(error) if primary_code(&error) == Some(BUSY) && tries > 0 => tries -= 1,
+            connected => return connected,
+        }
+        tokio::time::sleep(CONNECT_WAIT).await;
+    }
 }
 
 fn newest() -> i64 {
@@ -104,8 +122,8 @@ async fn needs(connection: &mut SqliteConnection, path: &Path) -> StoreResult<Ne
     )
     .fetch_one(connection)
     .await
-    .map_err(|error| unusable(path, error))?;
-    let read = |place: usize| row.try_get::<i64, _>(place).map_err(|error| unusable(path, error));
+    .map_err(|error| refused(path, error))?;
+    let read = |place: usize| row.try_get::<i64, _>(place).map_err(|error| refused(path, error));
     let (version, application, in_use) = (read(0)?, read(1)?, read(2)? != 0);
     if in_use && application != APPLICATION_ID {
         return Err(StoreError::Location {
@@ -137,18 +155,7 @@ async fn lock_beside(path: &Path) -> StoreResult<File> {
         Ok(file)
     });
     let locked = locked.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-    locked.map_err(|error| unusable(path, sqlx::Error::Io(error)))
-}
-
-/// The file cannot be used as a store.
-fn unusable(path: &Path, error: sqlx::Error) -> StoreError {
-    let location = path.display().to_string();
-    // SQLITE_NOTADB
-    if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("26") {
-        let reason = "the file is not a SQLite database".to_owned();
-        return StoreError::Location { location, reason };
-    }
-    StoreError::Database { location, source: Box::new(error) }
+    locked.map_err(|error| refused(path, sqlx::Error::Io(error)))
 }
 
 impl SqliteStore {

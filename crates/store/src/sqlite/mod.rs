@@ -5,6 +5,7 @@
 //! belongs together is sent as one text of several statements, and many rows as one JSON array.
 
 mod append;
+mod busy;
 mod connect;
 mod history;
 mod models;
@@ -90,16 +91,14 @@ impl SqliteStore {
 
     /// The database refused; nothing was written.
     fn refused(&self, error: sqlx::Error) -> StoreError {
-        StoreError::Database { location: self.location.clone(), source: Box::new(error) }
+        refused(Path::new(&self.location), error)
     }
 
     /// The commit of a transaction failed.
     fn uncommitted(&self, error: sqlx::Error) -> StoreError {
-        // SQLITE_BUSY and SQLITE_CONSTRAINT leave the transaction as it was before the commit;
-        // after anything else it may be on the disk or not.
-        let code = error.as_database_error().and_then(|error| error.code());
-        let code = code.and_then(|code| code.parse::<i32>().ok());
-        if matches!(code.map(|code| code & 0xff), Some(5 | 19)) {
+        // These leave the transaction as it was before the commit; after anything else it may be
+        // on the disk or not.
+        if matches!(primary_code(&error), Some(BUSY | CONSTRAINT)) {
             return self.refused(error);
         }
         StoreError::Unknown { location: self.location.clone(), source: Box::new(error) }
@@ -119,6 +118,33 @@ impl SqliteStore {
 
     fn keep_keys(&self, keys: impl IntoIterator<Item = (MetricKey, i64)>) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+}
+
+// SQLite's primary result codes, as far as they are told apart here.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+/// Too many tries to get a lock that other processes kept taking.
+const PROTOCOL: i32 = 15;
+const CONSTRAINT: i32 = 19;
+const NOT_A_DATABASE: i32 = 26;
+
+/// What SQLite calls an error, without its details.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
+}
+
+/// The database in the file `path` refused; nothing was written.
+fn refused(path: &Path, error: sqlx::Error) -> StoreError {
+    let location = path.display().to_string();
+    match primary_code(&error) {
+        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Busy { location, holder: busy::holder(path) },
+        Some(NOT_A_DATABASE) => {
+            let reason = "the file is not a SQLite database".to_owned();
+            StoreError::Location { location, reason }
+        }
+        _ => StoreError::Database { location, source: Box::new(error) },
     }
 }
 

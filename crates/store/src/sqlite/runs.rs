@@ -39,6 +39,12 @@ const LEASE_OF: &str = "
     FROM leases l JOIN runs r ON r.id = l.run_id
     WHERE l.run_id = $1";
 
+/// When the engine that drives a run began with it: every engine says so first of all.
+const DRIVEN_SINCE: &str = "
+    SELECT coalesce((SELECT max(time) FROM events
+                     WHERE run_id = $1 AND body LIKE '{\"run_started\"%'),
+                    (SELECT started FROM runs WHERE id = $1))";
+
 impl SqliteStore {
     pub(super) async fn create_run(
         &self,
@@ -104,7 +110,13 @@ impl SqliteStore {
                 && !held.is_dead(now, &self.host)
             {
                 let EngineId { host, pid, .. } = held.engine;
-                return Err(StoreError::Leased { run: run.clone(), host, pid });
+                let since = sqlx::query_scalar(DRIVEN_SINCE)
+                    .bind(id)
+                    .fetch_one(&mut *connection)
+                    .await
+                    .map_err(|error| self.refused(error))?;
+                let (run, since) = (run.clone(), Timestamp(since));
+                return Err(StoreError::Leased { run, host, pid, since });
             }
             let state: String = sqlx::query_scalar("SELECT state FROM runs WHERE id = $1")
                 .bind(id)

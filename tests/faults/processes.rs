@@ -1,0 +1,142 @@
+//! Attempts that die, that will not die, and that leave others behind.
+
+use std::process::Command;
+
+use wick_core::AttemptState;
+
+use super::aftermath::{History, assert_deserted, inhabitants};
+use super::mixed::{Subject, mend};
+use super::shim::{Fault, Faults, Role};
+use crate::sandbox::{Sandbox, ended, send, wait_until};
+
+#[test]
+fn a_killed_worker_fails_its_attempt_and_nothing_else() {
+    let sandbox = Subject::Small.sandbox();
+    let faults = Faults::under(&sandbox.path())
+        .in_roles(&[Role::Worker])
+        .at_paths("dataset.json")
+        .happens(Fault::Kill, 1, 1);
+    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
+    faults.arm(&mut command);
+    let ran = ended(sandbox.spawn_command(command), &["run", "pipeline.yaml"]);
+    ran.ends_with(1).says(&["stage rows failed", "signal 9", "wick rerun"]);
+    let history = History::of(&sandbox.path()).expect("a run");
+    assert_eq!(history.stages["rows"], AttemptState::Failed);
+    assert_eq!(history.stages["sum"], AttemptState::Succeeded, "it needs nothing of rows");
+    mend(&sandbox, Subject::Small);
+}
+
+#[test]
+fn a_killed_worker_is_tried_again_where_the_pipeline_says_so() {
+    let sandbox = Subject::Small.sandbox();
+    let text = sandbox
+        .read("pipeline.yaml")
+        .replace("stages:", "defaults: {retry: {attempts: 2, backoff: 1ms}}\nstages:");
+    sandbox.write("pipeline.yaml", &text);
+    let faults = Faults::under(&sandbox.path())
+        .in_roles(&[Role::Worker])
+        .at_paths("dataset.json")
+        .happens(Fault::Kill, 1, 1);
+    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
+    faults.arm(&mut command);
+    ended(sandbox.spawn_command(command), &["run", "pipeline.yaml"]).ends_with(0);
+    assert_eq!(faults.hits(), 1);
+    let history = History::of(&sandbox.path()).expect("a run");
+    history.check(&sandbox.path(), None, Subject::Small.undisturbed());
+}
+
+/// A program that takes no notice of SIGTERM.
+const DEAF: &str = "trap '' TERM INT HUP; touch begun; while :; do sleep 0.05; done";
+
+#[test]
+fn a_program_that_ignores_sigterm_is_killed() {
+    let sandbox = Sandbox::with_pipeline(&format!(
+        "pipeline: deaf\nstages:\n  deaf: {{uses: command, with: {{run: \"{DEAF}\"}}}}\n"
+    ));
+    let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
+    wait_until(|| sandbox.has("begun"));
+    send(&engine, "TERM");
+    ended(engine, &["run", "pipeline.yaml"]).ends_with(130);
+    assert_deserted(&sandbox.path());
+    assert_eq!(sandbox.states("@last")[0].1, "cancelled");
+}
+
+#[test]
+fn a_program_that_ignores_its_timeout_is_killed() {
+    let sandbox = Sandbox::with_pipeline(&format!(
+        "pipeline: deaf\nstages:\n  deaf: {{uses: command, timeout: 100ms, with: {{run: \"{DEAF}\"}}}}\n"
+    ));
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(1).says(&["deaf failed"]);
+    assert_deserted(&sandbox.path());
+}
+
+/// A program that leaves a daemon behind: in a session of its own, without the environment that
+/// would tell whose it is, its parent gone.
+const DAEMON: &str = "\
+(env -i /usr/bin/setsid sh -c 'echo $$ > daemon; exec sleep 1000' </dev/null >/dev/null 2>&1 &)
+while ! test -s daemon; do sleep 0.01; done
+touch begun
+";
+
+fn daemon_of(sandbox: &Sandbox) -> u32 {
+    sandbox.read("daemon").trim().parse().expect("a pid")
+}
+
+fn lives(pid: u32) -> bool {
+    // A zombie has ended; its parent has not looked yet.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
+
+#[test]
+fn a_daemon_does_not_outlive_its_run() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: haunted\nstages:\n  daemon: {uses: command, with: {run: [sh, daemon.sh]}}\n",
+    );
+    sandbox.write("daemon.sh", DAEMON);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    assert!(!lives(daemon_of(&sandbox)));
+    assert_deserted(&sandbox.path());
+}
+
+#[test]
+fn a_daemon_does_not_outlive_a_killed_engine() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: haunted\nstages:\n  daemon: {uses: command, with: {run: [sh, daemon.sh]}}\n",
+    );
+    sandbox.write("daemon.sh", &format!("{DAEMON}sleep 1000\n"));
+    let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
+    wait_until(|| sandbox.has("begun"));
+    send(&engine, "KILL");
+    ended(engine, &["run", "pipeline.yaml"]);
+    assert_deserted(&sandbox.path());
+    wait_until(|| !lives(daemon_of(&sandbox)));
+}
+
+/// Engine and supervisor die together, so nobody is left to end the attempt's descendants: the
+/// next engine does it before it goes on.
+#[test]
+fn orphans_end_before_their_run_goes_on() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: orphan\nstages:\n  orphan: {uses: command, with: {run: [sh, orphan.sh]}}\n",
+    );
+    // The second time it finds out whether the first one's child still writes.
+    sandbox.write(
+        "orphan.sh",
+        "test -e begun && exit 0\n(while :; do echo tick >> ticks; sleep 0.02; done) &\n\
+         touch begun; wait\n",
+    );
+    let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
+    wait_until(|| sandbox.has("begun") && sandbox.has("ticks"));
+    let children = Command::new("ps")
+        .args(["-o", "pid=", "--ppid", &engine.id().to_string()])
+        .output()
+        .expect("ps starts");
+    let supervisor = String::from_utf8_lossy(&children.stdout).trim().to_owned();
+    let both = [supervisor, engine.id().to_string()];
+    assert!(Command::new("kill").arg("-KILL").args(&both).status().expect("kill").success());
+    ended(engine, &["run", "pipeline.yaml"]);
+    assert!(!inhabitants(&sandbox.path()).is_empty(), "the orphan lives: nobody could end it");
+    sandbox.wick(&["rerun"]).ends_with(0);
+    assert_deserted(&sandbox.path());
+}
