@@ -2,11 +2,15 @@
 //! type next.
 
 use std::fmt;
+use std::path::Path;
 
 use wick_engine::EngineError;
 use wick_store::StoreError;
 
 use crate::render::human;
+
+/// A disk with less room than this is full: a store grows by so much at a time.
+const FULL_BYTES: u64 = 1 << 20;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,9 +134,13 @@ impl From<StoreError> for CommandError {
                         .to_owned(),
                 ),
             ),
-            StoreError::Database { .. } | StoreError::Unknown { .. } => (
+            StoreError::Database { location, .. } | StoreError::Unknown { location, .. } => (
                 ErrorKind::Internal,
-                Some("`wick doctor` looks at the store and the disk".to_owned()),
+                Some(if is_full(Path::new(location)) {
+                    "the disk is full: make room, then `wick rerun`".to_owned()
+                } else {
+                    "`wick doctor` looks at the store and the disk".to_owned()
+                }),
             ),
             StoreError::LeaseLost(_)
             | StoreError::StaleToken { .. }
@@ -143,6 +151,13 @@ impl From<StoreError> for CommandError {
         command_error.hints.extend(hint);
         command_error
     }
+}
+
+/// Whether the disk on which the file `path` lies has no room left to speak of. SQLite calls it an
+/// I/O error where it notices late.
+fn is_full(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < FULL_BYTES)
 }
 
 impl From<EngineError> for CommandError {

@@ -13,7 +13,7 @@ use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
 
 use crate::dispatcher::CancelMode;
 use crate::drive::{self, Drive};
-use crate::error::EngineResult;
+use crate::error::{EngineError, EngineResult};
 use crate::executor::Executors;
 use crate::executor::local::LocalExecutors;
 use crate::files::{Files, LocalFiles, path_text};
@@ -172,7 +172,7 @@ impl Engine {
         };
         let (lease, resolver, earlier_attempts) = match (broken, &options.rerun) {
             (Some(Broken { resolver, attempts }), Some(run)) => {
-                (self.store.take_run(run, &engine, world.now()).await?, resolver, attempts)
+                (self.take_run(run, &engine).await?, resolver, attempts)
             }
             _ => {
                 let lease = self.create_run(&plan, &options, &engine).await?;
@@ -233,7 +233,27 @@ impl Engine {
             plan: plan.digest(),
             stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
         };
-        Ok(self.store.create_run(&new, engine, self.parts.world.now()).await?)
+        match self.store.create_run(&new, engine, self.parts.world.now()).await {
+            // It may be there all the same.
+            Err(StoreError::Unknown { .. }) => match self.take_run(&new.id, engine).await {
+                Err(EngineError::Store(StoreError::NoRun(_))) => {
+                    Ok(self.store.create_run(&new, engine, self.parts.world.now()).await?)
+                }
+                taken => taken,
+            },
+            created => Ok(created?),
+        }
+    }
+
+    /// Takes up a run. An engine may take what it has already, so where the store does not say
+    /// whether it was written, it is written once more.
+    async fn take_run(&self, run: &RunId, engine: &EngineId) -> EngineResult<Lease> {
+        match self.store.take_run(run, engine, self.parts.world.now()).await {
+            Err(StoreError::Unknown { .. }) => {
+                Ok(self.store.take_run(run, engine, self.parts.world.now()).await?)
+            }
+            taken => Ok(taken?),
+        }
     }
 
     pub(crate) fn resolver(

@@ -262,7 +262,8 @@ impl Resolver {
         let fresh: Vec<SourceStamp> =
             digested.iter().filter_map(|source| source.fresh.clone()).collect();
         if !fresh.is_empty() {
-            self.store.keep_source_stamps(&fresh).await?;
+            // A stamp that is not kept costs a reading the next time, and no run.
+            let _ = self.store.keep_source_stamps(&fresh).await;
         }
         let mut known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(digested.into_iter().map(|source| (source.path, source.digest)));

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::{BUSY, SqliteStore, primary_code, refused};
+use super::{BUSY, SqliteStore, WriterState, primary_code, refused};
 use crate::error::{StoreError, StoreResult};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -29,8 +29,10 @@ const CONNECT_WAIT: Duration = Duration::from_millis(50);
 
 const MAX_READERS: u32 = 4;
 
-/// The writing connection, and the readers, none of which is open yet.
-pub(super) async fn open(path: &Path) -> StoreResult<(SqliteConnection, SqlitePool)> {
+/// The writing connection; the readers, none of which is open yet; how to open another writer.
+pub(super) async fn open(
+    path: &Path,
+) -> StoreResult<(SqliteConnection, SqlitePool, SqliteConnectOptions)> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
@@ -52,11 +54,11 @@ pub(super) async fn open(path: &Path) -> StoreResult<(SqliteConnection, SqlitePo
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
         let mut writer = options.connect().await.map_err(|error| refused(path, error))?;
         if needs(&mut writer, path).await? == Needs::Nothing {
-            return Ok((writer, readers));
+            return Ok((writer, readers, options));
         }
         writer.close().await.map_err(|error| refused(path, error))?;
     }
-    Ok((prepare(path, &options).await?, readers))
+    Ok((prepare(path, &options).await?, readers, options))
 }
 
 /// Makes the file or brings it up to date, one process at a time.
@@ -163,7 +165,8 @@ impl SqliteStore {
     /// next opening finds nothing to do.
     pub(super) async fn close(&self) {
         self.readers.close().await;
-        if let Some(writer) = self.writer.lock().await.take() {
+        let writer = std::mem::replace(&mut *self.writer.lock().await, WriterState::Closed);
+        if let WriterState::Open(writer) = writer {
             // Everything is committed; what cannot be tidied up now is at the next opening.
             let _ = writer.close().await;
         }

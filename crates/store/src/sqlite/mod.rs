@@ -19,8 +19,8 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Either, Executor, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
+use sqlx::{ConnectOptions, Connection, Either, Executor, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 use wick_core::{Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, Timestamp};
 
@@ -56,8 +56,9 @@ impl Durability {
 pub struct SqliteStore {
     location: String,
     host: String,
-    /// `None` once the store is closed.
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Mutex<WriterState>,
+    /// How a writing connection is opened.
+    options: SqliteConnectOptions,
     readers: SqlitePool,
     directories: Directories,
     /// The ids of metric keys, which never change.
@@ -70,11 +71,12 @@ impl SqliteStore {
     /// # Errors
     /// If the file is not a store, was made by a newer `wick`, or cannot be used.
     pub async fn open(path: &Path) -> StoreResult<Self> {
-        let (writer, readers) = connect::open(path).await?;
+        let (writer, readers, options) = connect::open(path).await?;
         Ok(Self {
             location: path.display().to_string(),
             host: this_host(),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(WriterState::Open(writer)),
+            options,
             readers,
             directories: Directories::default(),
             keys: std::sync::Mutex::default(),
@@ -82,9 +84,14 @@ impl SqliteStore {
     }
 
     async fn writer(&self) -> StoreResult<Writer<'_>> {
-        let guard = self.writer.lock().await;
-        if guard.is_none() {
-            return Err(self.refused(sqlx::Error::PoolClosed));
+        let mut guard = self.writer.lock().await;
+        match &*guard {
+            WriterState::Open(_) => {}
+            WriterState::Broken => {
+                let writer = self.options.connect().await.map_err(|error| self.refused(error))?;
+                *guard = WriterState::Open(writer);
+            }
+            WriterState::Closed => return Err(self.refused(sqlx::Error::PoolClosed)),
         }
         Ok(Writer(guard))
     }
@@ -148,12 +155,36 @@ fn refused(path: &Path, error: sqlx::Error) -> StoreError {
     }
 }
 
+/// The writing connection.
+#[derive(Debug)]
+enum WriterState {
+    Open(SqliteConnection),
+    /// A transaction ended in a way after which nothing more is known of the connection: SQLite
+    /// rolls some failed ones back by itself, of which sqlx knows nothing. The next write opens
+    /// another.
+    Broken,
+    /// The store is closed.
+    Closed,
+}
+
 /// The writing connection, held by one method at a time.
-struct Writer<'a>(MutexGuard<'a, Option<SqliteConnection>>);
+struct Writer<'a>(MutexGuard<'a, WriterState>);
 
 impl Writer<'_> {
     fn connection(&mut self) -> &mut SqliteConnection {
-        self.0.as_mut().expect("checked when it was locked, and closing takes the lock")
+        match &mut *self.0 {
+            WriterState::Open(connection) => connection,
+            _ => unreachable!("checked when it was locked, and closing takes the lock"),
+        }
+    }
+
+    /// Lets go of the connection.
+    async fn discard(mut self) {
+        if let WriterState::Open(connection) = std::mem::replace(&mut *self.0, WriterState::Broken)
+        {
+            // It was broken before: how it closes says nothing new.
+            let _ = connection.close().await;
+        }
     }
 }
 

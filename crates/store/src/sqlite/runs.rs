@@ -293,21 +293,39 @@ impl SqliteStore {
         work: impl AsyncFnOnce(&mut SqliteConnection) -> StoreResult<T>,
     ) -> StoreResult<T> {
         let mut writer = self.writer().await?;
-        let mut transaction = writer
-            .connection()
-            .begin_with(durability.begin())
-            .await
-            .map_err(|error| self.refused(error))?;
-        let done = work(&mut transaction).await;
-        match done {
+        let mut is_sound = true;
+        let result = self.transact(writer.connection(), durability, work, &mut is_sound).await;
+        if !is_sound {
+            writer.discard().await;
+        }
+        result
+    }
+
+    /// The transaction itself; clears `is_sound` if the connection cannot be used after it.
+    async fn transact<T>(
+        &self,
+        connection: &mut SqliteConnection,
+        durability: Durability,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> StoreResult<T>,
+        is_sound: &mut bool,
+    ) -> StoreResult<T> {
+        let begun = connection.begin_with(durability.begin()).await;
+        let mut transaction = begun.map_err(|error| {
+            let error = self.refused(error);
+            *is_sound = matches!(error, StoreError::Busy { .. });
+            error
+        })?;
+        match work(&mut transaction).await {
             Ok(done) => {
-                transaction.commit().await.map_err(|error| self.uncommitted(error))?;
+                transaction.commit().await.map_err(|error| {
+                    *is_sound = false;
+                    self.uncommitted(error)
+                })?;
                 Ok(done)
             }
             Err(error) => {
-                // Its own failure would say less than the first; the connection rolls back
-                // before it does anything else in any case.
-                let _ = transaction.rollback().await;
+                // Its own failure would say less than the first.
+                *is_sound = transaction.rollback().await.is_ok();
                 Err(error)
             }
         }
