@@ -41,10 +41,10 @@ pub enum EventBody {
         fingerprint: Fingerprint,
         /// What it reads.
         inputs: Vec<Input>,
-        /// What went into the fingerprint, to tell later what changed. Kept with the stage, not
-        /// with the event: it is left out of the event's JSON.
+        /// What went into the fingerprint, to tell later what changed: JSON. Kept once for each
+        /// fingerprint, not with the event: it is left out of the event's JSON.
         #[serde(default, skip_serializing)]
-        parts: Option<serde_json::Value>,
+        parts: Option<String>,
     },
     /// The attempt's process exists.
     AttemptSpawned {
@@ -115,10 +115,6 @@ pub enum EventBody {
         outputs: Vec<Output>,
         /// Effects to apply again; each is idempotent.
         effects: Vec<Effect>,
-        /// What went into the fingerprint, to tell later what changed. Kept with the stage, not
-        /// with the event: it is left out of the event's JSON.
-        #[serde(default, skip_serializing)]
-        parts: Option<serde_json::Value>,
     },
     /// The stage will not run in this run.
     StageSkipped {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use wick_core::{Effect, EventBody, Failure, Input, Output, RunState, Token, Usage};
+use wick_core::{Effect, Event, EventBody, Failure, Input, Output, RunState, Token, Usage};
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
@@ -75,8 +75,8 @@ pub struct Ended {
 
 /// What happened elsewhere, but for the executor's news.
 enum News {
-    /// A batch is in the store.
-    Recorded(Vec<Entry>),
+    /// A batch is in the store, with so many facts.
+    Recorded(Vec<Event>, usize),
     /// The recorder has ended.
     RecorderEnded(StoreResult<()>),
     /// Stages are resolved.
@@ -150,10 +150,15 @@ impl Drive {
         let (entries, queue) = mpsc::unbounded_channel();
         let (world, store, lease) = (&setup.world, &setup.store, &setup.lease);
         let (batches, end) = (news.clone(), news.clone());
-        let recorder =
-            recorder::record(world.clone(), store.clone(), lease.clone(), queue, move |batch| {
-                drop(batches.send(News::Recorded(batch)));
-            });
+        let recorder = recorder::record(
+            world.clone(),
+            store.clone(),
+            lease.clone(),
+            queue,
+            move |batch, facts| {
+                drop(batches.send(News::Recorded(batch, facts)));
+            },
+        );
         world.spawn(Box::pin(async move {
             let ended = recorder.await;
             let _ = end.send(News::RecorderEnded(ended));
@@ -216,7 +221,7 @@ impl Drive {
         self.entries = None;
         while let Some(news) = self.inbox.recv().await {
             match news {
-                News::Recorded(batch) => self.report(&batch, reporter),
+                News::Recorded(batch, _) => self.report(&batch, reporter),
                 News::RecorderEnded(ended) => {
                     ended?;
                     break;
@@ -230,9 +235,8 @@ impl Drive {
 
     fn take(&mut self, news: News, reporter: &mut dyn Reporter) -> EngineResult<()> {
         match news {
-            News::Recorded(batch) => {
+            News::Recorded(batch, facts) => {
                 self.report(&batch, reporter);
-                let facts = batch.iter().filter(|entry| entry.is_fact).count();
                 if facts > 0 { self.tell(Message::Recorded { facts }) } else { Ok(()) }
             }
             News::RecorderEnded(Err(StoreError::LeaseLost(run))) => {

@@ -32,8 +32,9 @@ pub struct Entry {
     pub is_fact: bool,
 }
 
-/// Takes events until its sender is dropped, and hands each batch that is recorded to `done`. Ends
-/// at the first batch that cannot be recorded: what came after it must not be.
+/// Takes events until its sender is dropped, and hands each batch that is recorded to `done`, with
+/// the number of facts in it. Ends at the first batch that cannot be recorded: what came after it
+/// must not be.
 ///
 /// # Errors
 /// What the store said.
@@ -42,16 +43,17 @@ pub async fn record(
     store: Arc<dyn Store>,
     lease: Lease,
     mut entries: mpsc::UnboundedReceiver<Entry>,
-    done: impl Fn(Vec<Entry>),
+    done: impl Fn(Vec<Event>, usize),
 ) -> StoreResult<()> {
     loop {
         let mut batch = Vec::new();
         if entries.recv_many(&mut batch, MAX_BATCH).await == 0 {
             return Ok(());
         }
-        let events: Vec<Event> = batch.iter().map(|entry| entry.event.clone()).collect();
+        let facts = batch.iter().filter(|entry| entry.is_fact).count();
+        let events: Vec<Event> = batch.into_iter().map(|entry| entry.event).collect();
         append(&*world, &*store, &lease, &events).await?;
-        done(batch);
+        done(events, facts);
     }
 }
 
@@ -99,9 +101,7 @@ async fn is_recorded(store: &dyn Store, lease: &Lease, events: &[Event]) -> Stor
 
 /// An event as the store gives it back: the parts of a fingerprint are kept elsewhere.
 fn as_stored(mut event: Event) -> Event {
-    if let EventBody::AttemptStarted { parts, .. } | EventBody::StageCached { parts, .. } =
-        &mut event.body
-    {
+    if let EventBody::AttemptStarted { parts, .. } = &mut event.body {
         *parts = None;
     }
     event

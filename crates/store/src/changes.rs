@@ -35,7 +35,7 @@ pub(crate) struct Changes<'a> {
     /// Attempts that succeeded: place, attempt.
     pub(crate) succeeded: Vec<(u32, u32)>,
     /// What went into fingerprints, by place.
-    pub(crate) parts: Vec<(u32, &'a serde_json::Value)>,
+    pub(crate) parts: Vec<(Fingerprint, &'a str)>,
     /// Points, by series.
     pub(crate) series: Vec<SeriesChange<'a>>,
     /// Effects to apply, with the stage that asked for each.
@@ -222,7 +222,8 @@ impl<'a> Folder<'_, 'a> {
                 if self.begun.insert((place, *attempt), index).is_some() {
                     return Err(refuse(stage, &format!("attempt {attempt} starts twice")));
                 }
-                self.reads(place, inputs, parts.as_ref());
+                self.reads(place, inputs);
+                self.changes.parts.extend(parts.iter().map(|parts| (*fingerprint, &**parts)));
             }
             EventBody::AttemptSpawned { stage, attempt, pid } => {
                 let place = self.place(stage)?;
@@ -271,15 +272,13 @@ impl<'a> Folder<'_, 'a> {
             EventBody::RetryScheduled { stage, .. } => {
                 self.step(stage, AttemptState::Queued)?;
             }
-            EventBody::StageCached {
-                stage, fingerprint, origin, inputs, effects, parts, ..
-            } => {
+            EventBody::StageCached { stage, fingerprint, origin, inputs, effects, .. } => {
                 let place = self.step(stage, AttemptState::Cached)?;
                 let change = self.change(place);
                 change.fingerprint = Some(*fingerprint);
                 change.source = Some(Source::Origin(origin));
                 change.finished = Some(time);
-                self.reads(place, inputs, parts.as_ref());
+                self.reads(place, inputs);
                 self.effects(stage, time, effects);
             }
             EventBody::StageSkipped { stage, reason } => {
@@ -401,15 +400,13 @@ impl<'a> Folder<'_, 'a> {
     }
 
     /// What the stage at `place` reads. Of two attempts in one batch the later one counts.
-    fn reads(&mut self, place: u32, inputs: &'a [Input], parts: Option<&'a serde_json::Value>) {
+    fn reads(&mut self, place: u32, inputs: &'a [Input]) {
         if !self.read.insert(place) {
             self.changes.inputs.retain(|earlier| earlier.0 != place);
-            self.changes.parts.retain(|earlier| earlier.0 != place);
         }
         if !inputs.is_empty() {
             self.changes.inputs.push((place, inputs));
         }
-        self.changes.parts.extend(parts.map(|parts| (place, parts)));
     }
 
     fn effects(&mut self, stage: &'a StageName, time: Timestamp, effects: &'a [Effect]) {
@@ -455,7 +452,7 @@ mod tests {
             token: Token(7),
             fingerprint: Fingerprint(Digest::of(b"a")),
             inputs: Vec::new(),
-            parts: Some(attempt.into()),
+            parts: None,
         }
     }
 
@@ -505,7 +502,6 @@ mod tests {
             assert_eq!(change.expected, AttemptState::Queued);
             assert_eq!((change.state, change.attempts), (AttemptState::Running, Some(2)));
             assert_eq!(change.finished, None);
-            assert_eq!(changes.parts, [(0, &serde_json::json!(2))], "the later one counts");
         });
     }
 

@@ -47,8 +47,8 @@ pub(crate) const ATTEMPTS: &str = "
 /// The parts of the fingerprints of a run's stages.
 pub(crate) const STAGE_PARTS: &str = "
     SELECT s.name, p.parts
-    FROM stage_parts p JOIN stages s ON s.run_id = p.run_id AND s.position = p.position
-    WHERE p.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY p.position";
+    FROM stages s JOIN fingerprint_parts p ON p.fingerprint = s.fingerprint
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position";
 
 /// What the stages of a run made; of a cached one, what its origin made.
 pub(crate) const ARTIFACTS: &str = "

@@ -47,7 +47,7 @@ impl Drive {
                 let token = self.tokens.draw();
                 info.token = Some(token);
                 let parts = (!std::mem::replace(&mut info.parts_recorded, true))
-                    .then(|| serde_json::to_value(&resolution.parts).unwrap_or_default());
+                    .then(|| serde_json::to_string(&resolution.parts).unwrap_or_default());
                 EventBody::AttemptStarted {
                     stage: name,
                     attempt,
@@ -90,7 +90,6 @@ impl Drive {
                     inputs: info.inputs.clone(),
                     outputs: cached.outputs.clone(),
                     effects: cached.effects.clone(),
-                    parts: Some(serde_json::to_value(&resolution.parts).unwrap_or_default()),
                 }
             }
             Fact::Skipped { stage, because } => {
@@ -103,8 +102,8 @@ impl Drive {
     }
 
     /// Tells the reporter what is now in the store.
-    pub(super) fn report(&mut self, batch: &[Entry], reporter: &mut dyn Reporter) {
-        for Entry { event, .. } in batch {
+    pub(super) fn report(&mut self, batch: &[Event], reporter: &mut dyn Reporter) {
+        for event in batch {
             self.totals.count(&event.body);
             match &event.body {
                 EventBody::AttemptFinished { stage, attempt, state, failure, .. }

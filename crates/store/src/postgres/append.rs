@@ -92,9 +92,11 @@ const OUTPUTS: &str = "
                 $8::bigint[], $9::text[]) AS new";
 
 const PARTS: &str = "
-    INSERT INTO stage_parts (run_id, position, parts)
-    SELECT $1, new.* FROM unnest($2::bigint[], $3::text[]) AS new
-    ON CONFLICT (run_id, position) DO UPDATE SET parts = excluded.parts";
+    INSERT INTO fingerprint_parts (fingerprint, parts)
+    SELECT DISTINCT ON (fingerprint) fingerprint, parts
+    FROM unnest($1::bytea[], $2::text[]) AS new (fingerprint, parts)
+    ORDER BY fingerprint
+    ON CONFLICT (fingerprint) DO NOTHING";
 
 type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
@@ -299,9 +301,9 @@ impl PostgresStore {
                 .bind(&rows.place);
             self.execute(connection, query).await?;
         }
-        if !columns.parts.position.is_empty() {
+        if !columns.parts.fingerprint.is_empty() {
             let rows = &columns.parts;
-            let query = sqlx::query(PARTS).bind(run).bind(&rows.position).bind(&rows.parts);
+            let query = sqlx::query(PARTS).bind(&rows.fingerprint).bind(&rows.parts);
             self.execute(connection, query).await?;
         }
         Ok(())

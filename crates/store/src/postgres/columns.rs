@@ -124,7 +124,7 @@ columns! {
 
 columns! {
     /// What went into fingerprints.
-    Parts { position: i64, parts: String, }
+    Parts { fingerprint: Vec<u8>, parts: String, }
 }
 
 /// All columns of a batch, but for points and effects.
@@ -179,8 +179,8 @@ impl Columns {
                 );
             }
         }
-        for (place, parts) in &changes.parts {
-            columns.parts.push(i64::from(*place), json_text(parts)?);
+        for (fingerprint, parts) in &changes.parts {
+            columns.parts.push(fingerprint.0.as_bytes().to_vec(), (*parts).to_owned());
         }
         Ok(columns)
     }

@@ -95,8 +95,8 @@ const OUTPUTS: &str = ";
         FROM json_each($10)";
 
 const PARTS: &str = ";
-    INSERT OR REPLACE INTO stage_parts (run_id, position, parts)
-        SELECT $1, value ->> 0, value -> 1 FROM json_each($11)";
+    INSERT OR IGNORE INTO fingerprint_parts (fingerprint, parts)
+        SELECT unhex(value ->> 0), value ->> 1 FROM json_each($11)";
 
 /// The columns of a new attempt, in the order in which [`BEGUN`] reads them.
 type BegunColumns<'a> = (

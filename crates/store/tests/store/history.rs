@@ -181,13 +181,21 @@ pub async fn cached_stages_show_their_origin(store: &dyn Store) {
 pub async fn parts_are_kept_with_the_stage(store: &dyn Store) {
     let driven = Driven::new(store, &["a", "b", "c"]).await;
     let parts = json!({"kind": "command", "with": {"run": "it's 1e400 \"x\""}});
-    let mut start = started("b", 1, Token(number()), "b");
+    let token = Token(number());
+    let mut start = started("b", 1, token, "b");
     if let EventBody::AttemptStarted { parts: told, .. } = &mut start {
-        *told = Some(parts.clone());
+        *told = Some(parts.to_string());
     }
     driven.tell([started("a", 1, Token(number()), "a"), start]).await;
     let kept = store.stage_parts(&driven.run).await.expect("parts");
-    assert_eq!(kept, [(stage("b"), parts)]);
+    assert_eq!(kept, [(stage("b"), parts.clone())]);
+    // Wherever the fingerprint turns up.
+    driven.tell([finished("b", 1, token, AttemptState::Succeeded)]).await;
+    let again = Driven::new(store, &["x"]).await;
+    let origin = StageOrigin { run: driven.run.clone(), stage: stage("b"), attempt: 1 };
+    again.tell([cached("x", "b", origin, Vec::new())]).await;
+    let kept = store.stage_parts(&again.run).await.expect("parts");
+    assert_eq!(kept, [(stage("x"), parts)]);
 }
 
 pub async fn events_are_read_from_where_one_left_off(store: &dyn Store) {

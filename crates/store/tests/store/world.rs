@@ -196,7 +196,6 @@ pub fn cached(name: &str, print: &str, origin: StageOrigin, effects: Vec<Effect>
         inputs: vec![input("data", "elsewhere", "content")],
         outputs: Vec::new(),
         effects,
-        parts: Some(json!({"kind": "command"})),
     }
 }
 

@@ -1,0 +1,14 @@
+-- What went into a fingerprint is the same wherever the fingerprint turns up: it is kept once, not
+-- with every stage of every run.
+
+CREATE TABLE fingerprint_parts (
+    fingerprint BLOB PRIMARY KEY,
+    parts       TEXT NOT NULL -- JSON
+) STRICT, WITHOUT ROWID;
+
+INSERT OR IGNORE INTO fingerprint_parts (fingerprint, parts)
+    SELECT s.fingerprint, p.parts
+    FROM stage_parts p JOIN stages s ON s.run_id = p.run_id AND s.position = p.position
+    WHERE s.fingerprint IS NOT NULL;
+
+DROP TABLE stage_parts;
