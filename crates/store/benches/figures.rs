@@ -106,10 +106,13 @@ async fn hot_paths(store: &dyn Store) {
                     let print = format!("{batch} {name}");
                     let mut start = started(name, 1, *token, &print);
                     if let EventBody::AttemptStarted { parts, .. } = &mut start {
-                        *parts = Some(serde_json::json!({
-                            "kind": "command", "revision": 1, "with": {"run": ["true"]},
-                            "inputs": {}, "sources": {}, "environment": {},
-                        }));
+                        *parts = Some(
+                            serde_json::json!({
+                                "kind": "command", "revision": 1, "with": {"run": ["true"]},
+                                "inputs": {}, "sources": {}, "environment": {},
+                            })
+                            .to_string(),
+                        );
                     }
                     [event(start)]
                 })
