@@ -19,6 +19,7 @@ fn every_command_has_help_with_examples() {
         "plan",
         "run",
         "rerun",
+        "up",
         "runs",
         "show",
         "logs",

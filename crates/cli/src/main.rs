@@ -7,6 +7,7 @@
 
 mod args;
 mod commands;
+mod drive;
 mod environment;
 mod error;
 mod history;
@@ -18,6 +19,7 @@ mod project;
 mod registry;
 mod render;
 mod session;
+mod up;
 
 use std::process::ExitCode;
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use wick_engine::Slots;
 use wick_pipeline::{Diagnostic, Override, Severity, Sources};
-use wick_plan::{Machine, Plan, Request, Verdict};
+use wick_plan::{Machine, Plan, Request, Schedule, Verdict};
 use wick_stage::Registry;
 
 use crate::args::ParamArgs;
 use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::project::{self, Project};
 use crate::registry::registry;
-use crate::render::Ui;
+use crate::render::{Ui, human};
 
 /// A pipeline file that was read.
 #[derive(Clone)]
@@ -25,6 +25,16 @@ pub struct PipelineFile {
     pub source: Vec<u8>,
     /// The folder of its project: the files that it is made of lie in there.
     pub root: PathBuf,
+}
+
+/// When runs of a pipeline begin.
+pub struct Scheduled {
+    /// The pipeline's name.
+    pub name: String,
+    /// The folder that its relative paths are meant from.
+    pub base: PathBuf,
+    /// Its schedule, if it declares one.
+    pub schedule: Option<Schedule>,
 }
 
 impl PipelineFile {
@@ -61,6 +71,27 @@ impl PipelineFile {
             environment: &|name| std::env::var(name).ok(),
             machine,
         })
+    }
+
+    /// What it is called, where its relative paths begin, and its schedule.
+    pub async fn schedule(&self) -> CommandResult<Scheduled> {
+        let file = self.clone();
+        let verdict = tokio::task::spawn_blocking(move || {
+            // Whether stages fit in the machine is asked when a run begins.
+            file.check(&[], &registry(), Machine::UNLIMITED)
+        })
+        .await
+        .or_internal("checking the pipeline was cut short")?;
+        let Verdict { plan, diagnostics, .. } = verdict;
+        let plan = plan.ok_or_else(|| {
+            CommandError::invalid(format!(
+                "{} has {}",
+                self.shown,
+                wick_pipeline::summary(&diagnostics)
+            ))
+            .hint(format!("`wick check {}` shows them", human::shell_word(&self.shown)))
+        })?;
+        Ok(Scheduled { name: plan.pipeline, base: plan.base, schedule: plan.schedule })
     }
 
     /// The plan; everything wrong is shown first.

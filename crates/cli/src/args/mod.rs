@@ -4,6 +4,7 @@ mod history;
 mod models;
 mod pipelines;
 mod tools;
+mod up;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use pipelines::{
     CheckArgs, ExecuteArgs, InitArgs, ParamArgs, PlanArgs, RerunArgs, RunArgs, WorkerArgs,
 };
 pub use tools::{CompletionsArgs, DoctorArgs, KindsArgs, SchemaArgs};
+pub use up::UpArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
@@ -151,6 +153,8 @@ pub enum Command {
     Run(RunArgs),
     /// Pick a run up where it broke; what succeeded is kept
     Rerun(RerunArgs),
+    /// Run the project's pipelines by their schedules: at times, and when files change
+    Up(UpArgs),
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show everything recorded of a run

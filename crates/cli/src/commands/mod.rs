@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod serve;
 mod show;
+mod up;
 
 use std::future::Future;
 
@@ -37,6 +38,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Plan(args) => block_on(plan::plan(args, global, ui)),
         Command::Run(args) => block_on(run::run(args, global, ui)),
         Command::Rerun(args) => block_on(rerun::rerun(args, global, ui)),
+        Command::Up(args) => block_on(up::up(args, global, ui)),
         Command::Runs(args) => block_on(runs::runs(args, global, ui)),
         Command::Show(args) => block_on(show::show(args, global, ui)),
         Command::Logs(args) => block_on(logs::logs(args, global, ui)),

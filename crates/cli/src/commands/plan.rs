@@ -1,13 +1,11 @@
 //! `wick plan`: what a run would do, stage by stage, and why.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use wick_engine::Engine;
 use wick_engine::preview::{Preview, PreviewDecision, StagePreview};
 use wick_plan::{Plan, PlannedStage};
 
 use crate::args::{GlobalArgs, PlanArgs};
+use crate::drive::engine;
 use crate::error::{CommandResult, ExitCode};
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
@@ -21,11 +19,7 @@ pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     let slots = pipeline::slots(&project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let session = Session::open(project, ui).await?;
-    let engine = Engine::new(
-        session.store.clone(),
-        Arc::new(session.artifacts()?),
-        session.project.state_folder(),
-    )?;
+    let engine = engine(&session)?;
     let preview = engine.preview(&plan, !args.no_cache, None).await?;
     if args.output.is_json() {
         ui.json(&to_json(&plan, &preview))?;

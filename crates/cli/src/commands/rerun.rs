@@ -5,8 +5,9 @@ use std::path::Path;
 use wick_pipeline::{Diagnostics, Given, Override, Sources};
 use wick_store::RunRecord;
 
-use super::run::{Execution, execute};
+use super::run::execute;
 use crate::args::{GlobalArgs, RerunArgs};
+use crate::drive::Execution;
 use crate::error::{CommandError, CommandResult};
 use crate::history::find_run;
 use crate::pipeline::{self, PipelineFile};

@@ -1,18 +1,16 @@
 //! `wick run`: runs a pipeline, and what `wick rerun` shares with it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use wick_core::{AttemptState, RunId, RunState};
-use wick_engine::{CancelHandle, CancelMode, Engine, RunOptions};
-use wick_plan::Plan;
+use wick_engine::{CancelHandle, CancelMode};
 use wick_stage::layout;
 use wick_store::RunQuery;
 
 use super::logs::folder_of;
 use crate::args::{ExecuteArgs, GlobalArgs, OutputArgs, RunArgs};
-use crate::environment::Environment;
-use crate::error::{CommandError, CommandResult, ExitCode};
+use crate::drive::{Execution, drive};
+use crate::error::{CommandResult, ExitCode};
 use crate::history::RunHistory;
 use crate::pipeline::{self, PipelineFile};
 use crate::progress::{Announcer, Console};
@@ -35,16 +33,6 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     execute(execution, &args.execute, &args.output, &session, ui).await
 }
 
-/// A run about to be driven.
-pub struct Execution {
-    /// What is to be done.
-    pub plan: Plan,
-    /// The pipeline file as it was read.
-    pub text: String,
-    /// The run to go on with; if that cannot be, the one that a new one repeats.
-    pub rerun: Option<RunId>,
-}
-
 /// Drives a run to its end and shows what came of it.
 pub async fn execute(
     execution: Execution,
@@ -53,29 +41,10 @@ pub async fn execute(
     session: &Session,
     ui: &Ui,
 ) -> CommandResult {
-    let Execution { plan, text, rerun } = execution;
-    // git may take a while on a large repository, and is not needed to plan.
-    let base = plan.base.clone();
-    let environment = tokio::task::spawn_blocking(move || Environment::collect(&base));
-    let mut slots = pipeline::slots(&session.project);
-    if let Some(jobs) = args.jobs {
-        slots.cpus = jobs.get();
-    }
-    let mut options = RunOptions::new(text);
-    options.slots = slots;
-    options.use_cache = !args.no_cache;
-    options.keep_going = args.keep_going();
-    options.rerun = rerun.clone();
-    options.environment = serde_json::to_value(environment.await.map_err(CommandError::internal)?)
-        .map_err(CommandError::internal)?;
-    let mut console = Console::new(ui, rerun);
-    let signals = tokio::spawn(listen(options.cancel.clone(), console.announcer()));
-    let engine = Engine::new(
-        session.store.clone(),
-        Arc::new(session.artifacts()?),
-        session.project.state_folder(),
-    )?;
-    let outcome = engine.execute(&plan, options, &mut console).await;
+    let mut console = Console::new(ui, execution.rerun.clone());
+    let cancel = CancelHandle::default();
+    let signals = tokio::spawn(listen(cancel.clone(), console.announcer()));
+    let outcome = drive(execution, args, session, cancel, &mut console).await;
     signals.abort();
     console.finish();
     let outcome = outcome?;
