@@ -11,7 +11,7 @@ use wick_core::{AttemptState, Digest};
 use crate::sandbox::Sandbox;
 
 /// Far more epochs than pass before the kill.
-const EPOCHS: usize = 1000;
+const EPOCHS: usize = 600;
 
 /// Two rings of points, one class each, and a network that learns to tell them apart.
 fn sandbox(checkpoint: &str, more: &str) -> Sandbox {
