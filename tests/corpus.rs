@@ -18,6 +18,7 @@ fn registry() -> Registry {
         .with(wick_compress::kinds())
         .with(wick_serve::kinds())
         .with(wick_engine::command::kinds())
+        .with([wick_plan::pipeline_kind()])
 }
 
 /// The files in `folder`, by name. Paths are relative to this package, where tests run, so that

@@ -2,7 +2,6 @@
 
 mod cancel;
 mod check;
-mod checkpoints;
 mod corpus;
 mod failure;
 mod faults;

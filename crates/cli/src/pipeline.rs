@@ -60,7 +60,22 @@ impl PipelineFile {
 
     /// Checks it: a plan if nothing is wrong, and whatever is to be said.
     pub fn check(&self, overrides: &[Override], registry: &Registry, machine: Machine) -> Verdict {
-        wick_plan::check(&Request {
+        self.checked_with(wick_plan::check, overrides, registry, machine)
+    }
+
+    /// Checks it as something that need not run by itself, and need not fit this machine.
+    pub fn check_part(&self, overrides: &[Override], registry: &Registry) -> Verdict {
+        self.checked_with(wick_plan::check_part, overrides, registry, Machine::UNLIMITED)
+    }
+
+    fn checked_with(
+        &self,
+        check: fn(&Request<'_>) -> Verdict,
+        overrides: &[Override],
+        registry: &Registry,
+        machine: Machine,
+    ) -> Verdict {
+        check(&Request {
             source: &self.source,
             file: &self.path,
             name: &self.shown,
@@ -104,7 +119,7 @@ impl PipelineFile {
         // A kind may ask polars for the columns of a table, which must not happen on a thread
         // of the runtime.
         let file = self.clone();
-        let Verdict { plan, diagnostics, sources } =
+        let Verdict { plan, diagnostics, sources, .. } =
             tokio::task::spawn_blocking(move || file.check(&overrides, &registry(), machine))
                 .await
                 .or_internal("checking the pipeline was cut short")?;

@@ -6,6 +6,7 @@ use wick_stage::Registry;
 pub fn registry() -> Registry {
     Registry::new()
         .with(wick_engine::command::kinds())
+        .with([wick_plan::pipeline_kind()])
         .with(wick_data::kinds())
         .with(wick_nn::kinds())
         .with(wick_evaluate::kinds())

@@ -124,7 +124,6 @@ impl Totals {
             | EventBody::AttemptSpawned { .. }
             | EventBody::Metrics { .. }
             | EventBody::Progress { .. }
-            | EventBody::StageRequeued { .. }
             | EventBody::RunFinished { .. } => {}
         }
     }

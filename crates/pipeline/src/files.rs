@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::span::{FileId, SourceText, Spanned};
+use crate::diagnostic::{Diagnostic, Diagnostics, Related};
+use crate::span::{FileId, SourceText, Span, Spanned};
 
 /// How many files one pipeline may be made of.
 pub const MAX_FILES: usize = 256;
@@ -230,6 +230,52 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How many uses of a file are named where the same is wrong in all of them.
+const MAX_USES_NAMED: usize = 3;
+
+/// Adds to each of `diagnostics` that points into a sub-pipeline where that is used. What is wrong
+/// in every use of a file is told once.
+pub fn name_uses(diagnostics: Vec<Diagnostic>, sources: &Sources) -> Vec<Diagnostic> {
+    type Key = (PathBuf, usize, usize, &'static str, String);
+    let mut told: HashMap<Key, usize> = HashMap::new();
+    let mut out: Vec<Diagnostic> = Vec::with_capacity(diagnostics.len());
+    for mut diagnostic in diagnostics {
+        let Span { file, start, end } = diagnostic.span;
+        let Some(used_at) = sources.get(file).used_at() else {
+            out.push(diagnostic);
+            continue;
+        };
+        let mut uses = Vec::new();
+        let mut next = Some(used_at);
+        while let Some(used_at) = next {
+            uses.push(Related {
+                span: used_at.span,
+                message: format!("used by stage `{}` here", used_at.value),
+            });
+            next = sources.get(used_at.span.file).used_at();
+        }
+        let path = sources.get(file).path().to_owned();
+        // Stages of different uses have different names.
+        let message = diagnostic.message.replace(&format!("{}/", used_at.value), "");
+        let key = (path, start, end, diagnostic.code, message);
+        match told.get(&key) {
+            None => {
+                told.insert(key, out.len());
+                diagnostic.related.append(&mut uses);
+                out.push(diagnostic);
+            }
+            Some(place) => {
+                let related = &mut out[*place].related;
+                let named = |span| related.iter().any(|known: &Related| known.span == span);
+                if related.len() < MAX_USES_NAMED && !named(used_at.span) {
+                    related.extend(uses.into_iter().next());
+                }
+            }
+        }
+    }
+    out
+}
+
 /// The folder that paths in the file at `path` are meant from.
 pub fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
@@ -259,7 +305,6 @@ fn normal(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::Span;
 
     #[test]
     fn paths_are_made_plain() {

@@ -17,6 +17,7 @@ pub mod render;
 mod resolve;
 pub mod span;
 mod stage;
+pub mod subpipeline;
 pub mod suggest;
 pub mod template;
 pub mod units;

@@ -33,6 +33,8 @@ pub struct Override {
     pub typed: Option<String>,
     /// Where it came from, for messages: `-p epochs=3`, `params.yaml`.
     pub origin: String,
+    /// Where it stands, if it is a file of the pipeline that gives it.
+    pub given_at: Option<Span>,
 }
 
 /// Why an argument is no override.
@@ -68,6 +70,7 @@ impl Override {
                 value,
                 typed: Some(typed.to_owned()),
                 origin: format!("-p {argument}"),
+                given_at: None,
             }),
             (_, error) => Err(OverrideError::Value {
                 name: name.trim().to_owned(),
@@ -93,6 +96,7 @@ impl Override {
                             value: entry.value.to_json()?,
                             typed: None,
                             origin: file.to_owned(),
+                            given_at: None,
                         })
                     }));
                 }
@@ -136,15 +140,20 @@ pub(crate) fn check_overrides(
         } else {
             diagnostics.suggest(&given.name, names.iter().copied())
         };
-        diagnostics.push(
-            Diagnostic::error(
-                "unknown-param",
-                declared_at,
-                format!("there is no param `{}` (`{}`)", given.name, given.origin),
-            )
-            .label("the params are declared here")
-            .maybe_help(help),
-        );
+        let (name, origin) = (&given.name, &given.origin);
+        let found = match given.given_at {
+            None => {
+                let message = format!("there is no param `{name}` (`{origin}`)");
+                Diagnostic::error("unknown-param", declared_at, message)
+                    .label("the params are declared here")
+            }
+            Some(at) => {
+                let message = format!("the pipeline has no param `{name}`");
+                Diagnostic::error("unknown-param", at, message)
+                    .related(declared_at, "its params are declared here")
+            }
+        };
+        diagnostics.push(found.maybe_help(help));
     }
 }
 
@@ -169,20 +178,21 @@ pub(crate) fn apply(
         _ => false,
     };
     if !fits {
-        diagnostics.push(
-            Diagnostic::error(
+        let (name, wanted) = (&given.name, type_of(&default.data));
+        let value = Node::from_json(name_span, value).describe();
+        diagnostics.push(match given.given_at {
+            None => Diagnostic::error(
                 "wrong-type",
                 default.span,
-                format!(
-                    "param `{}` is {}, and `{}` gives {}",
-                    given.name,
-                    type_of(&default.data),
-                    given.origin,
-                    Node::from_json(name_span, value).describe(),
-                ),
+                format!("param `{name}` is {wanted}, and `{}` gives {value}", given.origin),
             )
             .label("the default says the type"),
-        );
+            Some(at) => {
+                let message = format!("param `{name}` is {wanted}, not {value}");
+                Diagnostic::error("wrong-type", at, message)
+                    .related(default.span, "the default says the type")
+            }
+        });
         return None;
     }
     // A whole number given to a param that is a float becomes one: the type stays.

@@ -16,11 +16,21 @@ use crate::params::{self, Override, Param};
 use crate::resolve::Scope;
 use crate::span::{FileId, Span, Spanned};
 use crate::stage::{self, DEFAULT_KEYS, Settings, Stage};
+use crate::subpipeline::{self, Expander, Interface, Step};
 use crate::yaml;
 
 /// The keys at the top of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 7] =
-    ["pipeline", "experiment", "description", "include", "params", "defaults", "stages"];
+pub const PIPELINE_KEYS: [&str; 9] = [
+    "pipeline",
+    "experiment",
+    "description",
+    "include",
+    "inputs",
+    "outputs",
+    "params",
+    "defaults",
+    "stages",
+];
 
 const LATER_KEYS: [Later; 2] = [
     Later { key: "schedule", help: "let cron call `wick run`" },
@@ -53,9 +63,11 @@ pub struct Pipeline {
     pub experiment: ExperimentName,
     /// What it says of itself.
     pub description: Option<String>,
+    /// What it takes from and gives to pipelines that use it.
+    pub interface: Interface,
     /// Its params, in the file's order.
     pub params: Vec<Param>,
-    /// Its stages, in the file's order.
+    /// Its stages, in the file's order; those of sub-pipelines where they are used.
     pub stages: Vec<Stage>,
 }
 
@@ -67,8 +79,32 @@ pub fn parse(
     given: Given<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Pipeline> {
-    let file = sources.share(FileId::MAIN);
-    let root = yaml::read(file.bytes(), FileId::MAIN, diagnostics)?;
+    let main = sources.share(FileId::MAIN);
+    let mut reader = Reader::new(given.load, given.root, main.path());
+    let mut pipeline = read(FileId::MAIN, given, &mut reader, sources, diagnostics)?;
+    let main = Step {
+        path: main.path().to_owned(),
+        file: FileId::MAIN,
+        used_at: Span::start_of(FileId::MAIN),
+    };
+    let stages = pipeline.stages.len();
+    let mut expander =
+        Expander { given, reader: &mut reader, sources, diagnostics, way: vec![main], stages };
+    expander.own_interface(&pipeline.interface, &mut pipeline.stages);
+    pipeline.stages = expander.expand(std::mem::take(&mut pipeline.stages));
+    Some(pipeline)
+}
+
+/// Reads one pipeline file with the fragments that it includes.
+pub(crate) fn read(
+    id: FileId,
+    given: Given<'_>,
+    reader: &mut Reader<'_>,
+    sources: &mut Sources,
+    diagnostics: &mut Diagnostics,
+) -> Option<Pipeline> {
+    let file = sources.share(id);
+    let root = yaml::read(file.bytes(), id, diagnostics)?;
     if root.data == Data::Null {
         diagnostics.push(
             Diagnostic::error("missing-key", root.span, "the file is empty")
@@ -77,8 +113,7 @@ pub fn parse(
         return None;
     }
     let top = fields::entries(&root, "a pipeline", &PIPELINE_KEYS, &LATER_KEYS, diagnostics)?;
-    let mut reader = Reader::new(given.load, given.root, file.path());
-    let document = include::document(top, FileId::MAIN, &mut reader, sources, diagnostics);
+    let document = include::document(top, id, reader, sources, diagnostics);
     let top = document.top.as_slice();
     let name = read_name(top, diagnostics);
     let experiment = read_experiment(top, &name, diagnostics);
@@ -108,14 +143,19 @@ pub fn parse(
         }
     }
 
-    let stages = read_stages(top, file_start, &defaults, &scope, diagnostics);
+    let interface = subpipeline::interface(top, diagnostics);
+    let mut stages = read_stages(top, file_start, &defaults, &scope, diagnostics);
+    if interface.inputs_key.is_some() || id != FileId::MAIN {
+        subpipeline::refuse_reserved(&mut stages, diagnostics);
+    }
     if !stages.is_empty() {
-        warn_of_unused(&params, &scope, diagnostics);
+        warn_of_unused(&params, id, &scope, diagnostics);
     }
     Some(Pipeline {
         name: name.unwrap_or_else(|| Spanned::new(String::new(), file_start)),
         experiment,
         description,
+        interface,
         params,
         stages,
     })
@@ -126,7 +166,7 @@ fn read_name(top: &[Entry], diagnostics: &mut Diagnostics) -> Option<Spanned<Str
         if fields::misspelled(top, "pipeline", &PIPELINE_KEYS) {
             return None;
         }
-        let at = top.first().map_or(Span::start_of(FileId::MAIN), |entry| entry.key_span);
+        let at = top.first().map_or(Span::default(), |entry| entry.key_span);
         diagnostics.push(
             Diagnostic::error("missing-key", at, "the pipeline has no name")
                 .help("start the file with `pipeline: NAME`"),
@@ -290,11 +330,16 @@ fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnost
     }
 }
 
-fn warn_of_unused(params: &[Param], scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+fn warn_of_unused(
+    params: &[Param],
+    file: FileId,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     let used = scope.used.borrow();
     for param in params {
         // A fragment is there for many pipelines: not each needs all of its params.
-        let own = param.span.file == FileId::MAIN;
+        let own = param.span.file == file;
         if own && !used.contains(&param.name) && check_name(&param.name).is_ok() {
             diagnostics.push(
                 Diagnostic::warning(

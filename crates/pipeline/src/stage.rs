@@ -10,6 +10,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields::{self, Later};
 use crate::node::{Data, Entry, Node};
 use crate::span::{Span, Spanned};
+use crate::subpipeline::{self, PIPELINE_KIND, Role};
 use crate::units;
 
 /// The keys that every stage may have.
@@ -63,6 +64,8 @@ pub struct Stage {
     pub cache: bool,
     /// What it says of itself.
     pub description: Option<String>,
+    /// What it is to its pipeline.
+    pub role: Role,
     /// Whether nothing was found wrong with it so far.
     pub sound: bool,
 }
@@ -76,6 +79,35 @@ pub struct Edge {
     pub stage: Spanned<String>,
     /// The output of that stage, if it is named.
     pub output: Option<Spanned<String>>,
+}
+
+impl Edge {
+    /// Reads `port: stage` or `port: stage.output`.
+    pub(crate) fn read(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let source = fields::text(entry, diagnostics)?;
+        let port = Spanned::new(entry.key.clone(), entry.key_span);
+        // `stage.output` stands unquoted or quoted: its parts are found in what is written.
+        let (stage, output) = match source.value.split_once('.') {
+            None => (source.value.as_str(), None),
+            Some((stage, output)) => (stage, Some(output)),
+        };
+        if stage.is_empty() || output.is_some_and(|output| check_name(output).is_err()) {
+            diagnostics.push(
+                Diagnostic::error(
+                    "wrong-value",
+                    source.span,
+                    format!("`{}` names no output of a stage", source.value),
+                )
+                .help("write `STAGE` or `STAGE.OUTPUT`"),
+            );
+            return None;
+        }
+        Some(Self {
+            port,
+            stage: Spanned::new(stage.to_owned(), source.span),
+            output: output.map(|output| Spanned::new(output.to_owned(), source.span)),
+        })
+    }
 }
 
 /// How often and how a stage is tried again.
@@ -306,22 +338,7 @@ pub(crate) fn read(entry: &Entry, defaults: &Settings, diagnostics: &mut Diagnos
             .label(error.to_string()),
         );
     }
-    let mut stage = Stage {
-        with: Node::new(name.span, Data::Map(Vec::new())),
-        with_key: None,
-        name,
-        uses: None,
-        inputs: Vec::new(),
-        inputs_key: None,
-        after: Vec::new(),
-        retry: defaults.retry,
-        timeout: defaults.timeout,
-        resources: defaults.resources,
-        resources_at: defaults.resources_at,
-        cache: defaults.cache,
-        description: None,
-        sound: true,
-    };
+    let mut stage = Stage::new(name, defaults);
     let entries = fields::entries(&entry.value, "a stage", &STAGE_KEYS, &LATER_KEYS, diagnostics);
     if let Some(entries) = entries {
         stage.read_keys(entries, defaults, diagnostics);
@@ -331,6 +348,33 @@ pub(crate) fn read(entry: &Entry, defaults: &Settings, diagnostics: &mut Diagnos
 }
 
 impl Stage {
+    /// A stage that says nothing.
+    fn new(name: Spanned<String>, defaults: &Settings) -> Self {
+        Self {
+            with: Node::new(name.span, Data::Map(Vec::new())),
+            with_key: None,
+            name,
+            uses: None,
+            inputs: Vec::new(),
+            inputs_key: None,
+            after: Vec::new(),
+            retry: defaults.retry,
+            timeout: defaults.timeout,
+            resources: defaults.resources,
+            resources_at: defaults.resources_at,
+            cache: defaults.cache,
+            description: None,
+            role: Role::Stage,
+            sound: true,
+        }
+    }
+
+    /// A stage that stands for something else: it only takes and gives.
+    pub(crate) fn standing_for(name: &str, role: Role, span: Span) -> Self {
+        let name = Spanned::new(name.to_owned(), span);
+        Self { role, ..Self::new(name, &Settings::default()) }
+    }
+
     fn read_keys(&mut self, entries: &[Entry], defaults: &Settings, diagnostics: &mut Diagnostics) {
         match fields::find(entries, "uses") {
             Some(entry) => self.uses = fields::text(entry, diagnostics),
@@ -343,6 +387,9 @@ impl Stage {
                 )
                 .help("add `uses: KIND`; `wick kinds` lists them"),
             ),
+        }
+        if self.uses.as_ref().is_some_and(|uses| uses.value == PIPELINE_KIND) {
+            subpipeline::check_keys(entries, diagnostics);
         }
         if let Some(entry) = fields::find(entries, "with") {
             self.with_key = Some(entry.key_span);
@@ -393,29 +440,7 @@ impl Stage {
                 );
                 continue;
             }
-            let Some(source) = fields::text(edge, diagnostics) else { continue };
-            let port = Spanned::new(edge.key.clone(), edge.key_span);
-            // `stage.output` stands unquoted or quoted: its parts are found in what is written.
-            let (stage, output) = match source.value.split_once('.') {
-                None => (source.value.as_str(), None),
-                Some((stage, output)) => (stage, Some(output)),
-            };
-            if stage.is_empty() || output.is_some_and(|output| check_name(output).is_err()) {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "wrong-value",
-                        source.span,
-                        format!("`{}` names no output of a stage", source.value),
-                    )
-                    .help("write `STAGE` or `STAGE.OUTPUT`"),
-                );
-                continue;
-            }
-            self.inputs.push(Edge {
-                port,
-                stage: Spanned::new(stage.to_owned(), source.span),
-                output: output.map(|output| Spanned::new(output.to_owned(), source.span)),
-            });
+            self.inputs.extend(Edge::read(edge, diagnostics));
         }
     }
 

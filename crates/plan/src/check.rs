@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use wick_core::{KindName, PortName, StageName};
 use wick_pipeline::files;
+use wick_pipeline::subpipeline::Role;
 use wick_pipeline::units::format_memory;
 use wick_pipeline::{
     Diagnostic, Diagnostics, Given, Loader, Override, Pipeline, Severity, Sources, Stage,
@@ -24,6 +25,7 @@ use crate::plan::{
     Hooks, InputSource, Join, Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry,
     StageIndex,
 };
+use crate::subpipeline::{self, Inliner};
 use crate::{config_path, schema};
 
 /// The most that one machine gives to its stages.
@@ -75,10 +77,23 @@ pub struct Verdict {
     pub diagnostics: Vec<Diagnostic>,
     /// The files that were read, which the diagnostics point into.
     pub sources: Sources,
+    /// Of a sound file that cannot run, as it takes inputs: how many stages it brings to pipelines
+    /// that use it.
+    pub part: Option<usize>,
 }
 
-/// Checks a pipeline and resolves it.
+/// Checks a pipeline that is to run, and resolves it.
 pub fn check(request: &Request<'_>) -> Verdict {
+    check_as(request, false)
+}
+
+/// Checks a pipeline. One that takes inputs is right too, as the part of others that it is; there
+/// is no plan of it.
+pub fn check_part(request: &Request<'_>) -> Verdict {
+    check_as(request, true)
+}
+
+fn check_as(request: &Request<'_>, may_be_part: bool) -> Verdict {
     let mut diagnostics = Diagnostics::new();
     let mut sources = Sources::new(request.file, request.name, request.source);
     let given = Given {
@@ -87,11 +102,36 @@ pub fn check(request: &Request<'_>) -> Verdict {
         root: request.root,
         load: request.load,
     };
-    let plan = wick_pipeline::parse(&mut sources, given, &mut diagnostics)
-        .and_then(|pipeline| Checker::new(request, &sources, pipeline, &mut diagnostics).plan());
-    let diagnostics = diagnostics.into_sorted();
+    let pipeline = wick_pipeline::parse(&mut sources, given, &mut diagnostics);
+    let takes_inputs = pipeline.as_ref().and_then(|pipeline| pipeline.interface.inputs_key);
+    if let (Some(at), false) = (takes_inputs, may_be_part) {
+        diagnostics.push(
+            Diagnostic::error("takes-inputs", at, "the pipeline cannot run by itself")
+                .label("it takes inputs, which another pipeline gives")
+                .help(format!(
+                    "use it in another file: `uses: pipeline` and `with: {{file: {}}}`",
+                    request.file.file_name().unwrap_or_default().to_string_lossy()
+                )),
+        );
+    }
+    let checked =
+        pipeline.map(|pipeline| Checker::new(request, &sources, pipeline, &mut diagnostics).plan());
+    let diagnostics = files::name_uses(diagnostics.into_sorted(), &sources);
     let sound = diagnostics.iter().all(|found| found.severity != Severity::Error);
-    Verdict { plan: plan.filter(|_| sound), diagnostics, sources }
+    let (plan, part) = match checked.filter(|_| sound) {
+        None => (None, None),
+        Some(Outcome::Plan(plan)) => (plan, None),
+        Some(Outcome::Part(stages)) => (None, Some(stages)),
+    };
+    Verdict { plan, diagnostics, sources, part }
+}
+
+/// What a pipeline without mistakes is.
+enum Outcome {
+    /// One that can run.
+    Plan(Option<Plan>),
+    /// A part of others, with so many stages.
+    Part(usize),
 }
 
 /// A stage and what is known of it so far.
@@ -142,9 +182,9 @@ impl<'a, 'd> Checker<'a, 'd> {
         Self { request, sources, base, diagnostics, pipeline, drafts }
     }
 
-    fn plan(mut self) -> Option<Plan> {
+    fn plan(mut self) -> Outcome {
         self.read_configurations();
-        for draft in &self.drafts {
+        for draft in self.drafts.iter().filter(|draft| draft.stage.role == Role::Stage) {
             fits_machine(&draft.stage, self.request.machine, self.diagnostics);
         }
         let order = link::link(&mut self.drafts, self.sources, self.diagnostics);
@@ -152,15 +192,23 @@ impl<'a, 'd> Checker<'a, 'd> {
             self.check_stage(stage);
         }
         if self.diagnostics.errors() > 0 {
-            return None;
+            return Outcome::Plan(None);
         }
-        self.build(&order)
+        if self.pipeline.interface.inputs_key.is_some() {
+            let stages = self.drafts.iter().filter(|draft| draft.stage.role == Role::Stage);
+            return Outcome::Part(stages.count());
+        }
+        Outcome::Plan(self.build(&order))
     }
 
     /// Finds each stage's kind, and asks it for the stage's ports.
     fn read_configurations(&mut self) {
         let mut schemas: HashMap<&'static str, Value> = HashMap::new();
         for draft in &mut self.drafts {
+            if draft.stage.role != Role::Stage {
+                draft.ports = subpipeline::ports(&draft.stage);
+                continue;
+            }
             let Some(uses) = &draft.stage.uses else { continue };
             let Some(kind) = self.request.registry.get(&uses.value) else {
                 let names = self.request.registry.names();
@@ -210,9 +258,6 @@ impl<'a, 'd> Checker<'a, 'd> {
     /// Lets the kind look at what arrives at the stage.
     fn check_stage(&mut self, place: usize) {
         let draft = &self.drafts[place];
-        let (Some(kind), Some(config), true) = (draft.kind, &draft.config, draft.linked) else {
-            return;
-        };
         let mut inputs: IndexMap<PortName, PortFacts> = IndexMap::new();
         for link in &draft.links {
             let facts = self.drafts[link.from]
@@ -224,6 +269,16 @@ impl<'a, 'd> Checker<'a, 'd> {
                 .unwrap_or(PortFacts::unknown(link.port_type));
             inputs.insert(link.port.clone(), facts);
         }
+        if draft.stage.role != Role::Stage {
+            // It hands on what it takes.
+            let mut checked = Checked::default();
+            checked.outputs.extend(inputs);
+            self.drafts[place].checked = Some(checked);
+            return;
+        }
+        let (Some(kind), Some(config), true) = (draft.kind, &draft.config, draft.linked) else {
+            return;
+        };
         let known = Known { base: self.base_of(&draft.stage), inputs: &inputs };
         let checked = guarded(&draft.stage, self.diagnostics, || kind.check(config, &known));
         let Some(mut checked) = checked else { return };
@@ -244,21 +299,35 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     /// The plan, once nothing is wrong.
     fn build(self, order: &[usize]) -> Option<Plan> {
+        let runs = |place: &&usize| self.drafts[**place].stage.role == Role::Stage;
+        let order: Vec<usize> = order.iter().filter(runs).copied().collect();
         let mut index_of = vec![StageIndex(0); self.drafts.len()];
         for (index, place) in order.iter().enumerate() {
             index_of[*place] = StageIndex(index as u32);
         }
+        let inliner = Inliner::new(&self.drafts);
+        let mut edges = Vec::with_capacity(order.len());
+        for place in &order {
+            let inputs = self.drafts[*place].links.iter().map(|link| {
+                let source = inliner.source(link);
+                PlannedInput {
+                    port: link.port.clone(),
+                    source: InputSource::Output {
+                        from: index_of[source.from],
+                        output: source.output.clone(),
+                    },
+                    port_type: link.port_type,
+                }
+            });
+            let after = inliner.after(*place).into_iter().map(|place| index_of[place]);
+            edges.push((inputs.collect(), after.collect()));
+        }
         let mut drafts: Vec<Option<Draft<'_>>> = self.drafts.into_iter().map(Some).collect();
-        let names: HashMap<String, usize> = drafts
-            .iter()
-            .enumerate()
-            .filter_map(|(place, draft)| Some((draft.as_ref()?.stage.name.value.clone(), place)))
-            .collect();
         let mut stages = Vec::with_capacity(order.len());
-        for place in order {
+        for (place, (inputs, after)) in order.iter().zip(edges) {
             let draft = drafts[*place].take()?;
             let base = files::folder(self.sources.get(draft.stage.name.span.file).path());
-            stages.push(planned(draft, base, &names, &index_of)?);
+            stages.push(planned(draft, base, inputs, after)?);
         }
         let params = self.pipeline.params;
         Some(Plan {
@@ -344,10 +413,10 @@ fn guarded<T>(stage: &Stage, diagnostics: &mut Diagnostics, ask: impl FnOnce() -
 fn planned(
     draft: Draft<'_>,
     base: &Path,
-    names: &HashMap<String, usize>,
-    index_of: &[StageIndex],
+    inputs: Vec<PlannedInput>,
+    after: Vec<StageIndex>,
 ) -> Option<PlannedStage> {
-    let Draft { stage, kind, config, ports, links, checked, .. } = draft;
+    let Draft { stage, kind, config, ports, checked, .. } = draft;
     let (kind, checked) = (kind?, checked?);
     Some(PlannedStage {
         name: StageName::new(&stage.name.value).ok()?,
@@ -358,25 +427,13 @@ fn planned(
         kind: KindName::new(kind.name()).ok()?,
         revision: kind.revision(),
         config: config?,
-        inputs: links
-            .into_iter()
-            .map(|link| PlannedInput {
-                port: link.port,
-                source: InputSource::Output { from: index_of[link.from], output: link.output },
-                port_type: link.port_type,
-            })
-            .collect(),
+        inputs,
         outputs: ports?
             .outputs
             .into_iter()
             .map(|output| PlannedOutput { port: output.name, port_type: output.port_type })
             .collect(),
-        after: stage
-            .after
-            .iter()
-            .filter_map(|name| names.get(&name.value))
-            .map(|place| index_of[*place])
-            .collect(),
+        after,
         join: Join::All,
         condition: None,
         retry: Retry {

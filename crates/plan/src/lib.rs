@@ -16,9 +16,10 @@ mod place;
 pub mod plan;
 mod schema;
 pub mod selection;
+mod subpipeline;
 pub mod times;
 
-pub use check::{Machine, Request, Verdict, check};
+pub use check::{Machine, Request, Verdict, check, check_part};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
 pub use pipeline_schema::pipeline_schema;
 pub use plan::{
@@ -27,6 +28,7 @@ pub use plan::{
     SecretSource, StageIndex,
 };
 pub use selection::{Selection, SelectionError, Treatment, Treatments, UnknownStage};
+pub use subpipeline::pipeline_kind;
 pub use times::{Times, TimesError};
 pub use wick_pipeline::{
     Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, files::no_files,

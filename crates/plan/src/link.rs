@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use wick_core::{PortName, PortType};
 use wick_pipeline::pipeline::COMMAND_KIND;
+use wick_pipeline::subpipeline::{INPUTS, Role};
 use wick_pipeline::suggest;
 use wick_pipeline::template::{self, Piece, Places};
 use wick_pipeline::{Data, Diagnostic, Diagnostics, Edge, Node, Sources, Span, Spanned};
@@ -11,6 +12,7 @@ use wick_stage::Ports;
 
 use crate::check::Draft;
 use crate::graph::Graph;
+use crate::subpipeline::{self, called};
 
 /// An edge that was joined.
 #[derive(Debug, Clone)]
@@ -40,12 +42,15 @@ pub(crate) fn link(
     let mut graph = Graph::new(drafts.len());
     // Where one stage says that it needs another: to show a cycle.
     let mut reasons: HashMap<(usize, usize), Span> = HashMap::new();
-    for place in 0..drafts.len() {
+    // What a sub-pipeline makes is known by what ends in it: inner ones stand before outer ones.
+    let is_outputs = |place: &usize| drafts[*place].stage.role == Role::Outputs;
+    let (outputs, others): (Vec<usize>, Vec<usize>) = (0..drafts.len()).partition(is_outputs);
+    for place in outputs.into_iter().chain(others) {
         let errors_before = diagnostics.errors();
         let mut links = Vec::with_capacity(drafts[place].stage.inputs.len());
         for edge in &drafts[place].stage.inputs {
             let Some(&from) = names.get(&edge.stage.value) else {
-                unknown_stage(&edge.stage, drafts, diagnostics);
+                unknown_stage(&edge.stage, &drafts[place], drafts, diagnostics);
                 continue;
             };
             graph.add(place, from);
@@ -58,7 +63,7 @@ pub(crate) fn link(
                     graph.add(place, *other);
                     reasons.entry((place, *other)).or_insert(after.span);
                 }
-                None => unknown_stage(after, drafts, diagnostics),
+                None => unknown_stage(after, &drafts[place], drafts, diagnostics),
             }
         }
         missing_inputs(&drafts[place], diagnostics);
@@ -70,6 +75,18 @@ pub(crate) fn link(
             && draft.stage.sound
             && links.len() == draft.stage.inputs.len();
         draft.links = links;
+        subpipeline::know_outputs(draft);
+        for owner in subpipeline::owners(&drafts[place].stage.name.value) {
+            // From outside, a sub-pipeline is one stage.
+            if let Some(outputs) = names.get(owner) {
+                graph.add(*outputs, place);
+            }
+            if let Some(inputs) = names.get(&format!("{owner}/{INPUTS}"))
+                && *inputs != place
+            {
+                graph.add(place, *inputs);
+            }
+        }
     }
     let order = graph.order();
     if order.len() < drafts.len() {
@@ -80,17 +97,40 @@ pub(crate) fn link(
     order
 }
 
-fn unknown_stage(name: &Spanned<String>, drafts: &[Draft<'_>], diagnostics: &mut Diagnostics) {
-    let known = drafts.iter().map(|draft| draft.stage.name.value.as_str());
-    let help = diagnostics.suggest(&name.value, known);
-    diagnostics.push(
-        Diagnostic::error(
-            "unknown-stage",
-            name.span,
-            format!("there is no stage `{}`", name.value),
-        )
-        .maybe_help(help),
-    );
+/// Reports that `reader` names a stage that its file does not have.
+fn unknown_stage(
+    name: &Spanned<String>,
+    reader: &Draft<'_>,
+    drafts: &[Draft<'_>],
+    diagnostics: &mut Diagnostics,
+) {
+    // Stages know those of their own file alone, and call them by the names that they have there.
+    let prefix = match reader.stage.role {
+        Role::Outputs if reader.stage.name.value.is_empty() => String::new(),
+        Role::Outputs => format!("{}/", reader.stage.name.value),
+        Role::Inputs(_) => prefix_of(subpipeline::called(&reader.stage)),
+        Role::Stage => prefix_of(&reader.stage.name.value),
+    };
+    let own = |name: &str| !name.is_empty() && !name.contains('/');
+    let known = drafts
+        .iter()
+        .filter(|draft| !matches!(draft.stage.role, Role::Inputs(_)))
+        .filter_map(|draft| draft.stage.name.value.strip_prefix(&prefix).filter(|name| own(name)));
+    let written = name.value.strip_prefix(&prefix).unwrap_or(&name.value);
+    let diagnostic = if written == INPUTS {
+        let help = "declare what it takes at the top of the file: `inputs: {NAME: TYPE}`";
+        Diagnostic::error("unknown-input", name.span, "the pipeline has no inputs").help(help)
+    } else {
+        let help = diagnostics.suggest(written, known);
+        Diagnostic::error("unknown-stage", name.span, format!("there is no stage `{written}`"))
+            .maybe_help(help)
+    };
+    diagnostics.push(diagnostic);
+}
+
+/// What the names of the stages in the same file as the stage called `name` start with.
+fn prefix_of(name: &str) -> String {
+    name.rfind('/').map_or_else(String::new, |at| name[..=at].to_owned())
 }
 
 /// Joins one edge; `None` if it cannot be, or if one of its ends is unknown.
@@ -117,14 +157,21 @@ fn join(
     if !types.contains(&port_type) {
         let wanted: Vec<&str> = types.iter().map(|wanted| wanted.as_str()).collect();
         let maker_ports = maker.ports.as_ref();
+        let maker_name = match maker.stage.role {
+            Role::Inputs(_) => INPUTS,
+            Role::Stage | Role::Outputs => &edge.stage.value,
+        };
         let fitting: Vec<String> = maker_ports
             .into_iter()
             .flat_map(|ports| &ports.outputs)
             .filter(|output| types.contains(&output.port_type))
-            .map(|output| format!("{}.{}", edge.stage.value, output.name))
+            .map(|output| format!("{maker_name}.{}", output.name))
             .collect();
         let help = if fitting.is_empty() {
-            format!("stage `{}` makes no {}", edge.stage.value, wanted.join(" or "))
+            match maker.stage.role {
+                Role::Inputs(_) => format!("the pipeline is given no {}", wanted.join(" or ")),
+                _ => format!("stage `{}` makes no {}", edge.stage.value, wanted.join(" or ")),
+            }
         } else {
             format!("did you mean {}?", suggest::alternatives(&fitting))
         };
@@ -136,7 +183,7 @@ fn join(
                     "input `{}` takes a {}, and `{}.{}` is a {}",
                     edge.port.value,
                     wanted.join(" or a "),
-                    edge.stage.value,
+                    maker_name,
                     output,
                     port_type
                 ),
@@ -164,6 +211,10 @@ fn find_output(
     };
     if let Some(output) = found {
         return Some((output.name.clone(), output.port_type));
+    }
+    if let Role::Inputs(declared) = &maker.stage.role {
+        subpipeline::unknown_input(edge, declared, diagnostics);
+        return None;
     }
     let span = edge.output.as_ref().map_or(edge.stage.span, |output| output.span);
     let diagnostic = match (&edge.output, names.as_slice()) {
@@ -202,7 +253,7 @@ fn find_output(
 
 fn unknown_input(edge: &Edge, reader: &Draft<'_>, ports: &Ports, diagnostics: &mut Diagnostics) {
     let known: Vec<&str> = ports.inputs.iter().map(|input| input.name.as_str()).collect();
-    let kind = reader.kind.map_or("", |kind| kind.name());
+    let kind = reader.stage.uses.as_ref().map_or("", |uses| uses.value.as_str());
     let help = if known.is_empty() {
         Some(format!("a `{kind}` stage takes no inputs"))
     } else {
@@ -212,7 +263,7 @@ fn unknown_input(edge: &Edge, reader: &Draft<'_>, ports: &Ports, diagnostics: &m
         Diagnostic::error(
             "unknown-input",
             edge.port.span,
-            format!("stage `{}` has no input `{}`", reader.stage.name.value, edge.port.value),
+            format!("stage `{}` has no input `{}`", called(&reader.stage), edge.port.value),
         )
         .maybe_help(help),
     );
@@ -225,8 +276,12 @@ fn missing_inputs(draft: &Draft<'_>, diagnostics: &mut Diagnostics) {
         return;
     }
     let stage = &draft.stage;
+    // What the pipeline file itself is given comes from whoever uses it.
+    if stage.name.value == INPUTS && stage.role != Role::Stage {
+        return;
+    }
     let at = stage.inputs_key.unwrap_or(stage.name.span);
-    let name = &stage.name.value;
+    let name = called(stage);
     // Ports that a wrong name was probably meant to be: not reported as missing too.
     let free = || {
         let free = ports.inputs.iter().map(|input| input.name.as_str());
@@ -330,25 +385,38 @@ fn cycle_diagnostic(
     drafts: &[Draft<'_>],
     reasons: &HashMap<(usize, usize), Span>,
 ) -> Diagnostic {
-    let name = |place: usize| drafts[place].stage.name.value.as_str();
+    let name = |place: usize| called(&drafts[place].stage);
+    let reason = |pair: (usize, usize)| {
+        reasons.get(&pair).copied().unwrap_or(drafts[pair.0].stage.name.span)
+    };
+    // Of a sub-pipeline that the circle goes through, only itself is shown: what it reads.
+    let through: Vec<&str> = cycle
+        .iter()
+        .map(|place| &drafts[*place].stage)
+        .filter(|stage| stage.role == Role::Outputs)
+        .map(|stage| stage.name.value.as_str())
+        .collect();
+    let is_shown = |place: usize| {
+        let name = name(place);
+        let inside = subpipeline::owners(name).any(|owner| through.contains(&owner));
+        !inside && drafts[place].stage.role != Role::Outputs
+    };
     let pairs: Vec<(usize, usize)> = cycle
         .iter()
         .enumerate()
         .map(|(at, stage)| (*stage, cycle[(at + 1) % cycle.len()]))
+        .filter(|(place, _)| is_shown(*place))
         .collect();
-    let reason = |pair: (usize, usize)| {
-        reasons.get(&pair).copied().unwrap_or(drafts[pair.0].stage.name.span)
-    };
-    if let [only] = cycle {
+    if let [(only, need)] = pairs.as_slice() {
         return Diagnostic::error(
             "cycle",
-            reason(pairs[0]),
+            reason((*only, *need)),
             format!("stage `{}` needs itself", name(*only)),
         )
         .help("let it read from another stage");
     }
-    let shown: Vec<&str> = cycle.iter().take(12).map(|stage| name(*stage)).collect();
-    let dots = if cycle.len() > shown.len() { " → …" } else { "" };
+    let shown: Vec<&str> = pairs.iter().take(12).map(|(stage, _)| name(*stage)).collect();
+    let dots = if pairs.len() > shown.len() { " → …" } else { "" };
     let mut diagnostic = Diagnostic::error(
         "cycle",
         reason(pairs[0]),

@@ -39,6 +39,22 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
                 "type": "array",
                 "items": {"type": "string"},
             },
+            "inputs": {
+                "description": "What the file takes when another pipeline uses it, with its type; \
+                    its stages read it as `inputs.NAME`. A file with inputs cannot run by itself.",
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {
+                    "enum": wick_core::PortType::ALL.map(wick_core::PortType::as_str),
+                },
+            },
+            "outputs": {
+                "description": "What the file gives to pipelines that use it: `name: stage` or \
+                    `name: stage.output`.",
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {"type": "string"},
+            },
             "params": {
                 "description": "Values to refer to as `${params.NAME}`, with their defaults. \
                     Override them with `-p NAME=VALUE` or `--params FILE`.",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wick_pipeline::{Diagnostic, Severity};
-use wick_plan::{Machine, Verdict};
+use wick_plan::Verdict;
 
 use crate::args::CheckArgs;
 use crate::error::{CommandResult, ExitCode};
@@ -18,13 +18,13 @@ pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
     for path in &args.files {
         let file = PipelineFile::read(path)?;
         // A file is right or wrong wherever it is checked; whether it fits is asked by `plan`.
-        let Verdict { plan, diagnostics, sources } =
-            file.check(&overrides, &registry, Machine::UNLIMITED);
-        let stages = plan.as_ref().map(|plan| plan.stages.len());
+        let Verdict { plan, diagnostics, sources, part } = file.check_part(&overrides, &registry);
+        let stages = plan.as_ref().map(|plan| plan.stages.len()).or(part);
         if args.output.is_json() {
             reports.push(json!({
                 "file": file.shown,
-                "ok": plan.is_some(),
+                "ok": stages.is_some(),
+                "part": part.is_some(),
                 "stages": stages,
                 "diagnostics": wick_pipeline::to_json(&diagnostics, &sources),
             }));
@@ -32,7 +32,7 @@ pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
             if !diagnostics.is_empty() {
                 ui.print(rendered(&diagnostics, &sources, ui, true));
             }
-            ui.print(summary(ui, &file.shown, stages, &diagnostics));
+            ui.print(summary(ui, &file.shown, stages, part.is_some(), &diagnostics));
         }
         all.extend(diagnostics);
     }
@@ -53,7 +53,13 @@ pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
     Ok(if errors > 0 { ExitCode::Invalid } else { ExitCode::Success })
 }
 
-fn summary(ui: &Ui, file: &str, stages: Option<usize>, diagnostics: &[Diagnostic]) -> String {
+fn summary(
+    ui: &Ui,
+    file: &str,
+    stages: Option<usize>,
+    is_part: bool,
+    diagnostics: &[Diagnostic],
+) -> String {
     let found = wick_pipeline::summary(diagnostics);
     match stages {
         Some(stages) => {
@@ -62,6 +68,9 @@ fn summary(ui: &Ui, file: &str, stages: Option<usize>, diagnostics: &[Diagnostic
                 ui.out.paint(Paint::Good, "ok"),
                 human::plural(stages, "stage")
             );
+            if is_part {
+                line.push_str(", for other pipelines to use");
+            }
             if !found.is_empty() {
                 line.push_str(&format!(", {found}"));
             }

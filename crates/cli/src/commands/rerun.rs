@@ -70,6 +70,7 @@ async fn earlier_overrides(
                 name: param.name,
                 value: param.value,
                 typed: None,
+                given_at: None,
             });
         } else {
             ui.warn(format_args!(

@@ -121,7 +121,6 @@ impl Lines {
             | EventBody::AttemptSpawned { .. }
             | EventBody::StageExpanded { .. }
             | EventBody::StageGathered { .. }
-            | EventBody::StageRequeued { .. }
             | EventBody::RunFinished { .. } => None,
         }
     }

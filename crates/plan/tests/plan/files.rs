@@ -215,3 +215,279 @@ b.yaml:1:1 wrong-type: a fragment must be a mapping, not a list / write keys bel
         );
     }
 }
+
+mod sub_pipelines {
+    use serde_json::json;
+    use wick_plan::InputSource;
+
+    use super::*;
+
+    /// `stage <- inputs; after` for each stage.
+    fn edges(plan: &Plan) -> Vec<String> {
+        let name = |index| plan.stage(index).name.as_str();
+        plan.stages
+            .iter()
+            .map(|stage| {
+                let mut line = stage.name.to_string();
+                for input in &stage.inputs {
+                    let InputSource::Output { from, output } = &input.source else { continue };
+                    line += &format!(" {}={}.{output}", input.port, name(*from));
+                }
+                if !stage.after.is_empty() {
+                    let after: Vec<&str> = stage.after.iter().map(|after| name(*after)).collect();
+                    line += &format!(" after {}", after.join(" "));
+                }
+                line
+            })
+            .collect()
+    }
+
+    const PARTS: (&str, &str) = (
+        "sub/parts.yaml",
+        "pipeline: parts\ninputs: {raw: dataset}\noutputs: {big: cut.big, small: cut.small}\n\
+         params: {share: 0.5}\n\
+         stages:\n  cut:\n    uses: part\n    inputs: {data: inputs.raw}\n    \
+         with: {parts: {big: \"${params.share}\", small: 0.1}}\n",
+    );
+
+    #[test]
+    fn its_stages_stand_in_the_place_of_the_stage() {
+        let files = [
+            (
+                "test.yaml",
+                "pipeline: p\nparams: {share: 0.7}\nstages:\n  \
+                 raw: {uses: make, with: {columns: [a]}}\n  \
+                 side: {uses: make, with: {columns: [b]}}\n  \
+                 parts:\n    uses: pipeline\n    inputs: {raw: raw}\n    after: [side]\n    \
+                 with: {file: sub/parts.yaml, params: {share: \"${params.share}\"}}\n  \
+                 learn: {uses: learn, inputs: {train: parts.big, validation: parts.small}, with: {target: a, epochs: 1}}\n  \
+                 last: {uses: make, with: {columns: [c]}, after: [parts]}\n",
+            ),
+            PARTS,
+        ];
+        let plan = plan(&files, &[]);
+        assert_eq!(
+            edges(&plan),
+            [
+                "raw",
+                "side",
+                "parts/cut data=raw.data after side",
+                "learn train=parts/cut.big validation=parts/cut.small",
+                "last after parts/cut",
+            ]
+        );
+        assert_eq!(plan.stages[2].config["parts"]["big"], json!(0.7));
+        assert_eq!(plan.stages[2].base, Path::new("/project/sub"));
+        assert_eq!(plan.stages[3].base, Path::new("/project"));
+        assert_eq!(plan.params, [("share".to_owned(), json!(0.7))]);
+    }
+
+    #[test]
+    fn what_comes_before_and_after_goes_to_its_first_and_last_stages() {
+        let make = "{uses: make, with: {columns: [a]}";
+        let files = [
+            (
+                "test.yaml",
+                format!(
+                    "pipeline: p\nstages:\n  first: {make}}}\n  \
+                     outer: {{uses: pipeline, after: [first], with: {{file: outer.yaml}}}}\n  \
+                     last: {make}, after: [outer]}}\n"
+                ),
+            ),
+            (
+                "outer.yaml",
+                format!(
+                    "pipeline: outer\nstages:\n  a: {make}}}\n  b: {make}, after: [a]}}\n  \
+                     inner: {{uses: pipeline, after: [a], with: {{file: inner.yaml}}}}\n  \
+                     c: {make}, after: [inner]}}\n  \
+                     free: {{uses: pipeline, with: {{file: inner.yaml}}}}\n"
+                ),
+            ),
+            (
+                "inner.yaml",
+                format!(
+                    "pipeline: inner\nstages:\n  x: {make}}}\n  y: {make}, after: [x]}}\n  z: {make}}}\n"
+                ),
+            ),
+        ];
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        assert_eq!(
+            edges(&plan(&files, &[])),
+            [
+                "first",
+                "outer/a after first",
+                "outer/b after outer/a",
+                "outer/inner/x after outer/a",
+                "outer/inner/y after outer/inner/x",
+                "outer/inner/z after outer/a",
+                "outer/c after outer/inner/y outer/inner/z",
+                "outer/free/x after first",
+                "outer/free/y after outer/free/x",
+                "outer/free/z after first",
+                "last after outer/b outer/c outer/free/y outer/free/z",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_given_may_be_handed_on() {
+        let files = [
+            (
+                "test.yaml",
+                "pipeline: p\nstages:\n  raw: {uses: make, with: {columns: [a]}}\n  \
+                 on: {uses: pipeline, inputs: {raw: raw}, with: {file: on.yaml}}\n  \
+                 learn: {uses: learn, inputs: {train: on.same, validation: on.big}, with: {target: a, epochs: 1}}\n",
+            ),
+            (
+                "on.yaml",
+                "pipeline: on\ninputs: {raw: dataset}\n\
+                 outputs: {same: inputs, big: parts.big}\n\
+                 stages:\n  parts: {uses: pipeline, inputs: {raw: inputs.raw}, with: {file: sub/parts.yaml}}\n",
+            ),
+            PARTS,
+        ];
+        assert_eq!(
+            edges(&plan(&files, &[])),
+            [
+                "raw",
+                "on/parts/cut data=raw.data",
+                "learn train=raw.data validation=on/parts/cut.big"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_interface_is_checked_on_both_sides() {
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  raw: {uses: make, with: {columns: [a]}}\n  \
+                     learn: {uses: learn, inputs: {train: raw, validation: parts.big}, with: {target: a, epochs: 1}}\n  \
+                     parts:\n    uses: pipeline\n    retry: {attempts: 2}\n    inputs: {raww: raw}\n    \
+                     with: {file: sub/parts.yaml, params: {share: half, shar: 1}, fil: x}\n  \
+                     wrong: {uses: pipeline, inputs: {raw: learn.model}, with: {file: sub/parts.yaml}}\n  \
+                     note: {uses: note, inputs: {model: wrong.huge}}\n  \
+                     note2: {uses: note, inputs: {model: parts}}\n",
+                ),
+                PARTS,
+            ],
+            r"
+test.yaml:7:5 misplaced-key: a stage that uses a pipeline has no `retry` of its own / write it into the other file: for one stage, or below `defaults` for all
+test.yaml:8:14 unknown-input: stage `parts` has no input `raww` / did you mean `raw`?
+test.yaml:9:43 wrong-type: param `share` is a number, not the text `half`
+  sub/parts.yaml:4:17: the default says the type
+test.yaml:9:56 unknown-param: the pipeline has no param `shar` / did you mean `share`?
+  sub/parts.yaml:4:1: its params are declared here
+test.yaml:9:66 unknown-key: `with` of a stage that uses a pipeline has no key `fil` / did you mean `file`?
+test.yaml:10:41 port-type: input `raw` takes a dataset, and `learn.model` is a model / this is a model / stage `learn` makes no dataset
+test.yaml:11:38 unknown-output: stage `wrong` has no output `huge` / there are `big` and `small`",
+        );
+    }
+
+    #[test]
+    fn mistakes_inside_name_who_uses_the_file() {
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  \
+                     one: {uses: pipeline, with: {file: sub/bad.yaml}}\n  \
+                     two: {uses: pipeline, with: {file: sub/bad.yaml}}\n",
+                ),
+                (
+                    "sub/bad.yaml",
+                    "pipeline: bad\ninputs: {raw: datset, none: value}\noutputs: {x: cutt.big}\nstages:\n  \
+                     inputs: {uses: make, with: {columns: [a]}}\n  \
+                     cut: {uses: part, inputs: {data: inputs.row}, with: {part: {big: 0.5}}, after: [raw, cot]}\n",
+                ),
+            ],
+            r"
+sub/bad.yaml:2:15 wrong-value: there is no type `datset` / did you mean `dataset`?
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:2:23 unused-input: nothing reads the input `none` / read it as `inputs.none`, or remove it
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:3:14 unknown-stage: there is no stage `cutt` / did you mean `cut`?
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:5:3 bad-name: `inputs` cannot name a stage of a pipeline that others use / `inputs.NAME` is what the pipeline is given / give the stage another name
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:6:56 unknown-key: `with` has no key `part` / did you mean `parts`?
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:6:83 unknown-stage: there is no stage `raw` / there is only `cut`
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here
+sub/bad.yaml:6:88 unknown-stage: there is no stage `cot` / did you mean `cut`?
+  test.yaml:3:3: used by stage `one` here
+  test.yaml:4:3: used by stage `two` here",
+        );
+    }
+
+    #[test]
+    fn circles_of_files_and_of_stages_show_their_way() {
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  a: {uses: pipeline, with: {file: a.yaml}}\n  \
+                     self: {uses: pipeline, with: {file: test.yaml}}\n",
+                ),
+                ("a.yaml", "pipeline: a\nstages: {b: {uses: pipeline, with: {file: b.yaml}}}\n"),
+                ("b.yaml", "pipeline: b\nstages: {a: {uses: pipeline, with: {file: a.yaml}}}\n"),
+            ],
+            r"
+test.yaml:4:39 cycle: test.yaml uses itself / this uses test.yaml again / a pipeline cannot be a part of itself
+b.yaml:2:43 cycle: pipelines use each other in a circle: a.yaml → b.yaml → a.yaml / this uses a.yaml again / a pipeline cannot be a part of itself
+  a.yaml:2:43: this uses b.yaml
+  a.yaml:2:10: used by stage `b` here
+  test.yaml:3:3: used by stage `a` here",
+        );
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  \
+                     learn: {uses: learn, inputs: {train: parts.big, validation: parts.small}, with: {target: a, epochs: 1}, after: [x]}\n  \
+                     x: {uses: make, with: {columns: [a]}, after: [learn]}\n  \
+                     parts: {uses: pipeline, inputs: {raw: raw}, with: {file: sub/parts.yaml}}\n  \
+                     raw: {uses: make, with: {columns: [a]}, after: [parts]}\n",
+                ),
+                PARTS,
+            ],
+            r"
+test.yaml:3:115 cycle: stages need each other in a circle: learn → x → learn / `learn` needs `x` / remove one of these edges
+  test.yaml:4:49: `x` needs `learn`
+test.yaml:5:41 cycle: stages need each other in a circle: parts → raw → parts / `parts` needs `raw` / remove one of these edges
+  test.yaml:6:51: `raw` needs `parts`",
+        );
+    }
+
+    #[test]
+    fn a_file_that_takes_inputs_cannot_run_by_itself() {
+        check(
+            &[PARTS],
+            "test.yaml:2:1 takes-inputs: the pipeline cannot run by itself / it takes inputs, which another pipeline gives / use it in another file: `uses: pipeline` and `with: {file: test.yaml}`",
+        );
+        let part = |text: &str| {
+            crate::verdict(wick_plan::check_part, text.as_bytes(), &[], &wick_plan::no_files)
+        };
+        let verdict = part(PARTS.1);
+        assert_eq!((verdict.diagnostics.len(), verdict.part), (0, Some(1)), "{}", told(&verdict));
+        assert!(verdict.plan.is_none());
+        let verdict = part(
+            "pipeline: p\ninputs: {raw: dataset}\noutputs: {x: b}\nstages: {a: {uses: make, with: {columns: [a]}}}\n",
+        );
+        assert!(verdict.part.is_none());
+        assert_eq!(
+            told(&verdict),
+            "test.yaml:2:10 unused-input: nothing reads the input `raw` / read it as `inputs.raw`, \
+             or remove it\n\
+             test.yaml:3:14 unknown-stage: there is no stage `b` / there is only `a`\n"
+        );
+    }
+}

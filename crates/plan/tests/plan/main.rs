@@ -20,6 +20,16 @@ pub fn check_yaml(yaml: &[u8], overrides: &[Override]) -> (Option<Plan>, Vec<Dia
 
 /// Checks `yaml` as [`check_yaml`] does; `load` reads the other files of `/project`.
 pub fn check_with(yaml: &[u8], overrides: &[Override], load: Loader<'_>) -> Verdict {
+    verdict(check, yaml, overrides, load)
+}
+
+/// What `check`, or `check_part`, says of `yaml`.
+pub fn verdict(
+    check: fn(&Request<'_>) -> Verdict,
+    yaml: &[u8],
+    overrides: &[Override],
+    load: Loader<'_>,
+) -> Verdict {
     check(&Request {
         source: yaml,
         file: Path::new("/project/test.yaml"),

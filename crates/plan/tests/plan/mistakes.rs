@@ -40,7 +40,7 @@ fn the_top_of_the_file() {
     check(
         r##"- a
 "##,
-        r##"1:1 `- a` wrong-type: a pipeline must be a mapping, not a list / write keys below it: `pipeline`, `experiment`, `description`, `include`, `params`, `defaults` or `stages`"##,
+        r##"1:1 `- a` wrong-type: a pipeline must be a mapping, not a list / write keys below it: `pipeline`, `experiment`, `description`, `include`, `inputs`, `outputs`, `params`, `defaults` or `stages`"##,
     );
     check(
         r##"pipeline: p
