@@ -2,6 +2,7 @@
 
 mod cancel;
 mod check;
+mod checkpoints;
 mod corpus;
 mod failure;
 mod faults;

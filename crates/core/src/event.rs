@@ -139,6 +139,12 @@ pub enum EventBody {
         /// `succeeded`, `failed`, `cancelled` or `skipped`: the worst of them.
         state: AttemptState,
     },
+    /// The stage had come to an end earlier in this run and is to be done again: what it made
+    /// then is no longer the run's. It is `queued` from here on.
+    StageRequeued {
+        /// The stage.
+        stage: StageName,
+    },
     /// The stage was waiting when the run was cancelled.
     StageCancelled {
         /// The stage.
@@ -169,6 +175,8 @@ pub enum SkipReason {
     Condition(String),
     /// The run was asked for other stages only.
     NotSelected,
+    /// It is an instance for an item that is no longer in the list.
+    NoItem,
 }
 
 impl std::fmt::Display for SkipReason {
@@ -177,6 +185,7 @@ impl std::fmt::Display for SkipReason {
             SkipReason::Need(stage) => write!(f, "needs {stage}, which did not succeed"),
             SkipReason::Condition(condition) => write!(f, "only when {condition}"),
             SkipReason::NotSelected => f.write_str("not selected"),
+            SkipReason::NoItem => f.write_str("its item is no longer in the list"),
         }
     }
 }

@@ -86,7 +86,7 @@ impl AttemptState {
 ///
 /// ```text
 /// running ──> succeeded | failed | cancelled | interrupted
-/// failed | cancelled | interrupted ──> running      (a rerun of the same plan)
+/// any of these ──> running      (a rerun of the same plan)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,7 +119,7 @@ impl RunState {
         matches!(
             (self, next),
             (Running, Succeeded | Failed | Cancelled | Interrupted)
-                | (Failed | Cancelled | Interrupted, Running)
+                | (Succeeded | Failed | Cancelled | Interrupted, Running)
         )
     }
 

@@ -8,13 +8,16 @@ mod attempts;
 mod facts;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use wick_core::{Effect, Event, EventBody, Failure, Input, Output, RunState, Token, Usage};
+use wick_core::{
+    Effect, Event, EventBody, Failure, Fingerprint, Input, Output, RunState, StageName, Token,
+    Usage,
+};
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
@@ -130,6 +133,8 @@ pub struct Drive {
     inbox: mpsc::UnboundedReceiver<News>,
     entries: Option<mpsc::UnboundedSender<Entry>>,
     tokens: identity::Tokens,
+    /// The fingerprints of stages whose success is on its way into the store.
+    publishing: HashMap<StageName, Fingerprint>,
     totals: Totals,
     failed: Vec<FailedStage>,
     finished: Option<RunState>,
@@ -174,6 +179,7 @@ impl Drive {
             inbox,
             entries: Some(entries),
             tokens: identity::Tokens::from_seed(setup.world.random()?),
+            publishing: HashMap::new(),
             totals: Totals::of(count as u32),
             failed: Vec::new(),
             finished: None,

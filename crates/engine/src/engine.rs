@@ -248,9 +248,9 @@ impl Engine {
     /// Takes up a run. An engine may take what it has already, so where the store does not say
     /// whether it was written, it is written once more.
     async fn take_run(&self, run: &RunId, engine: &EngineId) -> EngineResult<Lease> {
-        match self.store.take_run(run, engine, self.parts.world.now()).await {
+        match self.store.take_run(run, &[], engine, self.parts.world.now()).await {
             Err(StoreError::Unknown { .. }) => {
-                Ok(self.store.take_run(run, engine, self.parts.world.now()).await?)
+                Ok(self.store.take_run(run, &[], engine, self.parts.world.now()).await?)
             }
             taken => Ok(taken?),
         }

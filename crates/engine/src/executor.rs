@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use wick_core::{
-    Digest, Effect, Failure, MetricPoint, Output, PortName, PortType, Progress, RunId, Token, Usage,
+    Digest, Effect, Failure, Fingerprint, MetricPoint, Output, PortName, PortType, Progress, RunId,
+    Token, Usage,
 };
 use wick_plan::{Plan, PlannedStage, StageIndex};
+use wick_stage::Line;
 
 pub use crate::dispatcher::StopReason;
 use crate::error::EngineResult;
@@ -53,6 +55,12 @@ pub trait Executor: Send {
     /// Stops an attempt, which ends soon after. A second reason does not hide the first.
     fn stop(&mut self, stage: StageIndex, attempt: u32, reason: StopReason);
 
+    /// The outputs of the stage with this fingerprint are recorded: what its attempts saved of
+    /// their state is not needed any more.
+    fn published(&mut self, fingerprint: &Fingerprint) {
+        let _ = fingerprint;
+    }
+
     /// Waits for news, at least one. May be dropped at any time and asked again, and loses
     /// nothing by it.
     ///
@@ -72,6 +80,10 @@ pub struct Submission {
     pub attempt: u32,
     /// Who holds it may publish.
     pub token: Token,
+    /// The stage's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whose checkpoints it may go on from.
+    pub line: Line,
     /// What it reads, in the plan's order.
     pub inputs: Vec<SubmittedInput>,
     /// Where its files are to lie.

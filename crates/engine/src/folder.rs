@@ -2,14 +2,24 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wick_core::{RunId, StageName};
+use wick_stage::layout;
 
 /// The folder of all runs, in `.wick`.
 const RUNS: &str = "runs";
 
 /// Points that a `command` stage measures, one JSON object a line: its `WICK_METRICS`.
 pub const COMMAND_METRICS: &str = "metrics.jsonl";
+
+/// Checkpoints of stages that never succeeded are kept for so long after the last one was saved.
+pub const CHECKPOINTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The folder of all checkpoints, in the project folder `.wick`.
+pub fn checkpoints_folder(project: &Path) -> PathBuf {
+    project.join(layout::CHECKPOINTS)
+}
 
 /// The folder of `run`, in the project folder `.wick`.
 pub fn run_folder(project: &Path, run: &RunId) -> PathBuf {

@@ -124,6 +124,7 @@ impl Totals {
             | EventBody::AttemptSpawned { .. }
             | EventBody::Metrics { .. }
             | EventBody::Progress { .. }
+            | EventBody::StageRequeued { .. }
             | EventBody::RunFinished { .. } => {}
         }
     }

@@ -181,6 +181,11 @@ impl Resolver {
         }
     }
 
+    /// Whether recorded outputs of an equal fingerprint are reused for the stage.
+    pub fn reuses(&self, stage: StageIndex) -> bool {
+        self.use_cache && self.plan.stage(stage).cache
+    }
+
     fn is_readable(&self, index: StageIndex) -> bool {
         let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let sources = &self.plan.stage(index).sources;

@@ -41,6 +41,9 @@ fn main() -> ExitCode {
         ("a_panicking_kind_fails_its_attempt", a_panicking_kind_fails_its_attempt),
         ("a_timeout_ends_the_whole_group", a_timeout_ends_the_whole_group),
         ("a_transient_failure_is_retried", a_transient_failure_is_retried),
+        ("what_a_worker_saved_is_found_by_its_retry", what_a_worker_saved_is_found_by_its_retry),
+        ("what_a_program_saved_outlives_its_attempt", what_a_program_saved_outlives_its_attempt),
+        ("without_the_cache_a_run_finds_only_its_own", without_the_cache_a_run_finds_only_its_own),
         ("what_cannot_start_is_told", what_cannot_start_is_told),
         ("a_killed_supervisor_fails_what_ran", a_killed_supervisor_fails_what_ran),
         ("a_kill_stops_what_runs", a_kill_stops_what_runs),
@@ -162,6 +165,21 @@ impl Project {
         stages.iter().find(|record| record.stage == stage).expect("the stage").state
     }
 
+    /// The folders in which attempts saved something.
+    fn saved(&self) -> Vec<String> {
+        let entries = |folder: &Path| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        let fingerprints = entries(&self.folder.join(".wick/checkpoints"));
+        let lines = fingerprints.iter().flat_map(|folder| {
+            let lines = entries(folder);
+            // One that is empty would be seen, too.
+            if lines.is_empty() { vec![folder.clone()] } else { lines }
+        });
+        lines.map(|line| line.display().to_string()).collect()
+    }
+
     fn metric(&self, run: &RunId, key: &str) -> Vec<(i64, f64)> {
         let series = self.runtime.block_on(self.store.series(run, Some(key))).expect("series");
         let points = series.into_iter().flat_map(|series| series.points);
@@ -177,7 +195,7 @@ struct Probe;
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ProbeConfig {
-    /// `write`, `forget`, `panic`, `gate` or `abort`.
+    /// `write`, `forget`, `panic`, `gate`, `abort` or `save`.
     act: String,
 }
 
@@ -210,6 +228,7 @@ impl TypedKind for Probe {
             "abort" => std::process::abort(),
             "gate" => return Err(StageError::gate("too low").help("aim higher")),
             "forget" => return Ok(()),
+            "save" => return save_or_go_on(context),
             _ => {}
         }
         let path = context.output("made")?;
@@ -218,6 +237,24 @@ impl TypedKind for Probe {
         let port = wick_core::PortName::new("made").expect("a name");
         context.describe_output(&port, json!({"rows": 3}));
         Ok(())
+    }
+}
+
+/// Saves its state and dies; or writes what an earlier attempt had saved.
+fn save_or_go_on(context: &mut Context<'_>) -> StageResult {
+    let checkpoints = context.checkpoints().expect("the engine has a place for them");
+    match checkpoints.saved().next() {
+        None => {
+            checkpoints.save(5, b"half").expect("saved");
+            std::process::abort();
+        }
+        Some(found) => {
+            let found = found.expect("it is whole");
+            assert_eq!((found.step, found.attempt), (5, 1));
+            assert_eq!(found.run, context.assignment().run);
+            std::fs::write(context.output("made")?, found.state).expect("written");
+            Ok(())
+        }
     }
 }
 
@@ -431,6 +468,62 @@ fn a_transient_failure_is_retried() {
     let attempts = project.runtime.block_on(project.store.attempts(&outcome.run)).expect("rows");
     let states: Vec<AttemptState> = attempts.iter().map(|attempt| attempt.state).collect();
     assert_eq!(states, [AttemptState::Failed, AttemptState::Failed, AttemptState::Succeeded]);
+}
+
+fn what_a_worker_saved_is_found_by_its_retry() {
+    let project = Project::new(
+        "  probe: {uses: probe, with: {act: save}, retry: {attempts: 2, backoff: 1ms}}\n",
+    );
+    let outcome = project.run();
+    assert_eq!(outcome.state, RunState::Succeeded, "{:?}", outcome.failed);
+    let artifacts = project.runtime.block_on(project.store.artifacts(&outcome.run)).expect("rows");
+    assert_eq!(artifacts[0].digest, wick_core::Digest::of(b"half"));
+    assert_eq!(project.saved(), [""; 0], "what is published needs no checkpoint");
+}
+
+/// A program that saves its state and is killed, or goes on from it.
+const SAVING: &str = "  saving:
+    uses: command
+    cache: CACHE
+    with:
+      run: |
+        if test -e \"$WICK_CHECKPOINTS/state\"; then
+          cat \"$WICK_CHECKPOINTS/state\" >> went_on; echo done > ${outputs.made}
+        else
+          mkdir -p \"$WICK_CHECKPOINTS\"; echo half > \"$WICK_CHECKPOINTS/state\"; kill -9 $$
+        fi
+      outputs: {made: file}
+";
+
+fn what_a_program_saved_outlives_its_attempt() {
+    let project = Project::new(&SAVING.replace("CACHE", "true"));
+    let broken = project.run();
+    assert_eq!(broken.state, RunState::Failed);
+    let saved = project.saved();
+    assert!(saved.len() == 1 && saved[0].ends_with("/shared"), "{saved:?}");
+    // A new run of the same plan finds it as well as a rerun would.
+    let outcome = project.run();
+    assert_eq!((outcome.state, outcome.run == broken.run), (RunState::Succeeded, false));
+    assert_eq!(project.read("went_on"), "half\n");
+    assert_eq!(project.saved(), [""; 0]);
+}
+
+fn without_the_cache_a_run_finds_only_its_own() {
+    for cache in ["true", "false"] {
+        let project = Project::new(&SAVING.replace("CACHE", cache));
+        // Not with the cache of the run, or not with that of the stage.
+        let options = || RunOptions { use_cache: cache == "false", ..project.options() };
+        let first = project.run_with(options(), &mut Silent);
+        let second = project.run_with(options(), &mut Silent);
+        assert_eq!((first.state, second.state), (RunState::Failed, RunState::Failed));
+        assert_eq!(project.saved().len(), 2, "each has a place of its own");
+        let options = RunOptions { rerun: Some(first.run.clone()), ..options() };
+        let again = project.run_with(options, &mut Silent);
+        assert_eq!((again.run, again.state), (first.run, RunState::Succeeded));
+        assert_eq!(project.read("went_on"), "half\n");
+        let saved = project.saved();
+        assert!(saved.len() == 1 && saved[0].contains(second.run.as_str()), "{saved:?}");
+    }
 }
 
 fn what_cannot_start_is_told() {

@@ -14,7 +14,7 @@ pub mod kind;
 pub mod layout;
 pub mod registry;
 
-pub use checkpoint::{Checkpoint, CheckpointPlace, Checkpoints};
+pub use checkpoint::{Checkpoint, CheckpointPlace, Checkpoints, Line};
 pub use context::{AssignedInput, AssignedOutput, Assignment, Context, EventSink};
 pub use error::{StageError, StageResult};
 pub use facts::{Column, ColumnType, DatasetFacts, ModelFacts, PortFacts, TaskType};

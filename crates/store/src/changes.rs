@@ -8,8 +8,8 @@
 use std::collections::{HashMap, HashSet};
 
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Failure, Fingerprint, Input, MetricKey, MetricPoint,
-    Output, RunState, SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
+    AttemptState, Effect, Event, EventBody, Failure, Fingerprint, Input, KindName, MetricKey,
+    MetricPoint, Output, RunState, SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
 };
 
 use crate::directory::Directory;
@@ -20,6 +20,8 @@ use crate::error::{StoreError, StoreResult};
 pub(crate) struct Changes<'a> {
     /// Events that are kept, in order.
     pub(crate) events: Vec<&'a Event>,
+    /// Lists that became known.
+    pub(crate) expanded: Vec<Expansion<'a>>,
     /// Attempts that began in this batch.
     pub(crate) begun: Vec<BegunAttempt<'a>>,
     /// Attempts that began earlier and ended in this batch.
@@ -28,6 +30,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) spawned: Vec<(u32, u32, u32)>,
     /// Stages that moved.
     pub(crate) stages: Vec<StageChange<'a>>,
+    /// Stages that read something else now than what may be recorded, by place.
+    pub(crate) unread: Vec<u32>,
     /// What stages read, by place.
     pub(crate) inputs: Vec<(u32, &'a [Input])>,
     /// What attempts made: place, attempt, outputs.
@@ -58,6 +62,25 @@ impl Changes<'_> {
                     | EventBody::RetryScheduled { .. }
             )
         })
+    }
+}
+
+/// The instances of a stage whose list became known.
+#[derive(Debug)]
+pub(crate) struct Expansion<'a> {
+    /// The place of the stage itself.
+    pub(crate) template: u32,
+    /// Instances that the run has not had before: place, name, kind.
+    pub(crate) new: Vec<(u32, &'a StageName, &'a KindName)>,
+    /// Instances of an earlier drive of the run that are in the list again.
+    pub(crate) again: Vec<u32>,
+    pub(crate) time: Timestamp,
+}
+
+impl Expansion<'_> {
+    /// The places of all instances.
+    pub(crate) fn listed(&self) -> Vec<u32> {
+        self.again.iter().copied().chain(self.new.iter().map(|new| new.0)).collect()
     }
 }
 
@@ -98,8 +121,8 @@ pub(crate) struct AttemptEnd<'a> {
 pub(crate) struct StageChange<'a> {
     pub(crate) stage: &'a StageName,
     pub(crate) place: u32,
-    /// Where it must stand before; a lost stage counts as failed.
-    pub(crate) expected: AttemptState,
+    /// Where it must stand before.
+    pub(crate) expected: Expected,
     /// Where it stands after.
     pub(crate) state: AttemptState,
     /// `None` leaves what is recorded, here and in the next three.
@@ -111,6 +134,27 @@ pub(crate) struct StageChange<'a> {
     pub(crate) finished: Option<Timestamp>,
     /// The outer `None` leaves what is recorded.
     pub(crate) failure: Option<Option<&'a Failure>>,
+    /// Whether it begins anew: what is recorded of an earlier round does not count any more.
+    pub(crate) anew: bool,
+}
+
+/// Where a stage must stand before it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Here; a lost stage counts as failed.
+    At(AttemptState),
+    /// At any end.
+    Ended,
+}
+
+impl Expected {
+    /// As statements compare it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Expected::At(state) => state.as_str(),
+            Expected::Ended => "ended",
+        }
+    }
 }
 
 /// The attempt whose outputs and metrics are a stage's.
@@ -168,6 +212,7 @@ pub(crate) fn fold<'a>(directory: &Directory, events: &'a [Event]) -> StoreResul
     let mut folder = Folder {
         directory,
         changes: Changes::default(),
+        new_places: HashMap::new(),
         stages: HashMap::new(),
         begun: HashMap::new(),
         series: HashMap::new(),
@@ -185,6 +230,8 @@ pub(crate) fn fold<'a>(directory: &Directory, events: &'a [Event]) -> StoreResul
 struct Folder<'d, 'a> {
     directory: &'d Directory,
     changes: Changes<'a>,
+    /// Instances that the run has only had since this batch.
+    new_places: HashMap<&'a StageName, u32>,
     /// Place to index in `changes.stages`.
     stages: HashMap<u32, usize>,
     /// Place and attempt to index in `changes.begun`.
@@ -222,7 +269,7 @@ impl<'a> Folder<'_, 'a> {
                 if self.begun.insert((place, *attempt), index).is_some() {
                     return Err(refuse(stage, &format!("attempt {attempt} starts twice")));
                 }
-                self.reads(place, inputs);
+                self.reads(place, *attempt == 1, inputs);
                 self.changes.parts.extend(parts.iter().map(|parts| (*fingerprint, &**parts)));
             }
             EventBody::AttemptSpawned { stage, attempt, pid } => {
@@ -278,7 +325,7 @@ impl<'a> Folder<'_, 'a> {
                 change.fingerprint = Some(*fingerprint);
                 change.source = Some(Source::Origin(origin));
                 change.finished = Some(time);
-                self.reads(place, inputs);
+                self.reads(place, false, inputs);
                 self.effects(stage, time, effects);
             }
             EventBody::StageSkipped { stage, reason } => {
@@ -287,8 +334,18 @@ impl<'a> Folder<'_, 'a> {
                 change.because = Some(reason);
                 change.finished = Some(time);
             }
-            EventBody::StageExpanded { stage, .. } | EventBody::StageGathered { stage, .. } => {
-                return Err(refuse(stage, "its instances cannot be recorded"));
+            EventBody::StageExpanded { stage, instances } => self.expand(stage, instances, time)?,
+            EventBody::StageGathered { stage, state } => {
+                if *state == AttemptState::Cached || !state.is_final() {
+                    return Err(refuse(stage, &format!("its instances cannot end as {state}")));
+                }
+                let place = self.gathered(stage, *state)?;
+                self.change(place).finished = Some(time);
+            }
+            EventBody::StageRequeued { stage } => {
+                let place = self.requeue(stage)?;
+                self.change(place).anew = true;
+                self.changes.unread.push(place);
             }
             EventBody::StageCancelled { stage } => {
                 let place = self.step(stage, AttemptState::Cancelled)?;
@@ -313,7 +370,103 @@ impl<'a> Folder<'_, 'a> {
     }
 
     fn place(&self, stage: &StageName) -> StoreResult<u32> {
-        self.directory.place(stage).ok_or_else(|| refuse(stage, "it is not in the run"))
+        self.directory
+            .place(stage)
+            .or_else(|| self.new_places.get(stage).copied())
+            .ok_or_else(|| refuse(stage, "it is not in the run"))
+    }
+
+    /// The list of a stage is known. Its instances are stages of the run from here on: those that
+    /// the run has not had before come after all others.
+    fn expand(
+        &mut self,
+        stage: &'a StageName,
+        instances: &'a [(StageName, KindName)],
+        time: Timestamp,
+    ) -> StoreResult<()> {
+        let template = self.step(stage, AttemptState::Running)?;
+        let change = self.change(template);
+        change.started = change.started.or(Some(time));
+        change.failure = Some(None);
+        let mut expansion = Expansion { template, new: Vec::new(), again: Vec::new(), time };
+        for (name, kind) in instances {
+            match self.place(name) {
+                Ok(place) => {
+                    // Instances come after their stage; those of this list are not there yet.
+                    let twice = place >= self.directory.len() || expansion.again.contains(&place);
+                    if place <= template || twice {
+                        return Err(refuse(name, "it cannot be an instance: there is one already"));
+                    }
+                    expansion.again.push(place);
+                }
+                Err(_) => {
+                    let place = self.directory.len() + self.new_places.len() as u32;
+                    self.new_places.insert(name, place);
+                    expansion.new.push((place, name, kind));
+                }
+            }
+        }
+        self.changes.expanded.push(expansion);
+        Ok(())
+    }
+
+    /// Ends a stage that stands for its instances. It has no attempt, so it may come to any end.
+    fn gathered(&mut self, stage: &'a StageName, end: AttemptState) -> StoreResult<u32> {
+        let place = self.place(stage)?;
+        match self.stages.get(&place) {
+            Some(&index) => {
+                let change = &mut self.changes.stages[index];
+                if change.state != AttemptState::Running {
+                    let now = change.state;
+                    return Err(refuse(stage, &format!("it is {now}: it has no instances")));
+                }
+                change.state = end;
+            }
+            None => self.insert(stage, place, Expected::At(AttemptState::Running), end),
+        }
+        Ok(place)
+    }
+
+    fn requeue(&mut self, stage: &'a StageName) -> StoreResult<u32> {
+        let place = self.place(stage)?;
+        match self.stages.get(&place) {
+            Some(&index) => {
+                let change = &mut self.changes.stages[index];
+                if !change.state.is_final() {
+                    let now = change.state;
+                    return Err(refuse(stage, &format!("it is {now} and cannot begin anew")));
+                }
+                change.state = AttemptState::Queued;
+                (change.because, change.started, change.finished) = (None, None, None);
+                (change.fingerprint, change.source, change.failure) = (None, None, None);
+            }
+            None => self.insert(stage, place, Expected::Ended, AttemptState::Queued),
+        }
+        Ok(place)
+    }
+
+    fn insert(
+        &mut self,
+        stage: &'a StageName,
+        place: u32,
+        expected: Expected,
+        state: AttemptState,
+    ) {
+        self.stages.insert(place, self.changes.stages.len());
+        self.changes.stages.push(StageChange {
+            stage,
+            place,
+            expected,
+            state,
+            fingerprint: None,
+            attempts: None,
+            source: None,
+            started: None,
+            because: None,
+            finished: None,
+            failure: None,
+            anew: false,
+        });
     }
 
     /// Moves a stage to `next` and returns its place.
@@ -345,20 +498,7 @@ impl<'a> Folder<'_, 'a> {
                     }
                     _ => AttemptState::Queued,
                 };
-                self.stages.insert(place, self.changes.stages.len());
-                self.changes.stages.push(StageChange {
-                    stage,
-                    place,
-                    expected,
-                    state: next,
-                    fingerprint: None,
-                    attempts: None,
-                    source: None,
-                    started: None,
-                    because: None,
-                    finished: None,
-                    failure: None,
-                });
+                self.insert(stage, place, Expected::At(expected), next);
             }
         }
         Ok(place)
@@ -381,8 +521,8 @@ impl<'a> Folder<'_, 'a> {
         // Cancelled is the one state that both a waiting stage and a running attempt can come
         // to; here an attempt did.
         let change = self.change(place);
-        if change.expected == AttemptState::Queued && change.attempts.is_none() {
-            change.expected = AttemptState::Running;
+        if change.expected == Expected::At(AttemptState::Queued) && change.attempts.is_none() {
+            change.expected = Expected::At(AttemptState::Running);
         }
         match self.begun.get(&(place, attempt)) {
             Some(&index) => {
@@ -399,8 +539,12 @@ impl<'a> Folder<'_, 'a> {
         Ok(())
     }
 
-    /// What the stage at `place` reads. Of two attempts in one batch the later one counts.
-    fn reads(&mut self, place: u32, inputs: &'a [Input]) {
+    /// What the stage at `place` reads, for the first time if `first`. Of two attempts in one batch
+    /// the later one counts.
+    fn reads(&mut self, place: u32, first: bool, inputs: &'a [Input]) {
+        if !first {
+            self.changes.unread.push(place);
+        }
         if !self.read.insert(place) {
             self.changes.inputs.retain(|earlier| earlier.0 != place);
         }
@@ -499,7 +643,7 @@ mod tests {
         folded(&bodies, |changes| {
             assert_eq!((changes.begun.len(), changes.ended.len()), (2, 0));
             let [change] = changes.stages.as_slice() else { panic!("{changes:?}") };
-            assert_eq!(change.expected, AttemptState::Queued);
+            assert_eq!(change.expected, Expected::At(AttemptState::Queued));
             assert_eq!((change.state, change.attempts), (AttemptState::Running, Some(2)));
             assert_eq!(change.finished, None);
         });
@@ -513,7 +657,60 @@ mod tests {
             (AttemptState::Lost, AttemptState::Running),
             (AttemptState::Cancelled, AttemptState::Running),
         ] {
+            let expect = Expected::At(expect);
             folded(&[finished(state)], |changes| assert_eq!(changes.stages[0].expected, expect));
         }
+    }
+
+    fn name(text: &str) -> StageName {
+        StageName::new(text).expect("a name")
+    }
+
+    fn expanded(instances: &[&str]) -> EventBody {
+        let kind = KindName::new("command").expect("a name");
+        let instances = instances.iter().map(|text| (name(text), kind.clone())).collect();
+        EventBody::StageExpanded { stage: name("a"), instances }
+    }
+
+    #[test]
+    fn instances_get_places_after_all_others() {
+        let mut start = started(1);
+        if let EventBody::AttemptStarted { stage, .. } = &mut start {
+            *stage = name("a[x=1]");
+        }
+        folded(&[expanded(&["a[x=0]", "a[x=1]"]), start], |changes| {
+            let [expansion] = changes.expanded.as_slice() else { panic!("{changes:?}") };
+            let places: Vec<u32> = expansion.new.iter().map(|new| new.0).collect();
+            assert_eq!((expansion.template, places), (0, vec![2, 3]));
+            assert_eq!(changes.begun[0].place, 3, "it may start in the same batch");
+            assert!(!changes.is_replaceable());
+        });
+    }
+
+    #[test]
+    fn instances_are_called_by_their_own_names() {
+        let directory = Directory::new(1, ["a", "b", "a[x=0]"].map(name));
+        let fold = |body: EventBody| {
+            let events = [Event { time: Timestamp(5), body }];
+            fold(&directory, &events).map(|changes| changes.expanded[0].again.clone())
+        };
+        assert_eq!(fold(expanded(&["a[x=0]", "a[x=1]"])).expect("it fits"), [2]);
+        for wrong in [&["a"][..], &["a[x=1]", "a[x=1]"], &["a[x=0]", "a[x=0]"]] {
+            assert!(matches!(fold(expanded(wrong)), Err(StoreError::Refused(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_stage_that_begins_anew_must_have_ended() {
+        let again = || EventBody::StageRequeued { stage: name("a") };
+        folded(&[again(), started(2)], |changes| {
+            let change = &changes.stages[0];
+            assert_eq!((change.expected, change.state), (Expected::Ended, AttemptState::Running));
+            assert!(change.anew && !changes.is_replaceable());
+            assert_eq!(changes.unread, [0, 0], "what it read before does not count");
+        });
+        let directory = Directory::new(1, ["a"].map(name));
+        let events = [started(1), again()].map(|body| Event { time: Timestamp(5), body });
+        assert!(matches!(fold(&directory, &events), Err(StoreError::Refused(_))));
     }
 }

@@ -24,10 +24,15 @@ macro_rules! impl_store {
             async fn take_run(
                 &self,
                 run: &RunId,
+                left: &[StageName],
                 engine: &EngineId,
                 now: Timestamp,
             ) -> StoreResult<Lease> {
-                self.take_run(run, engine, now).await
+                self.take_run(run, left, engine, now).await
+            }
+
+            async fn engine_of(&self, run: &RunId) -> StoreResult<Option<EngineId>> {
+                self.engine_of(run).await
             }
 
             async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {

@@ -1,7 +1,8 @@
 //! Which place in its run each stage has.
 //!
-//! Rows name a stage by its place in the plan, callers by its name. The names of a run's stages
-//! never change once it is recorded, so they are remembered for as long as the store is open.
+//! Rows name a stage by its place, callers by its name. The place of a stage never changes once
+//! it is recorded, so places are remembered for as long as the store is open. A run may get
+//! further stages while it goes on: who does not find one looks again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,18 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(run: i64, names: impl IntoIterator<Item = StageName>) -> Self {
         Self { run, places: names.into_iter().zip(0..).collect() }
+    }
+
+    /// How many stages there are; the next one gets this place.
+    pub(crate) fn len(&self) -> u32 {
+        self.places.len() as u32
+    }
+
+    /// The same with further stages.
+    pub(crate) fn with<'a>(&self, stages: impl IntoIterator<Item = (&'a StageName, u32)>) -> Self {
+        let mut places = self.places.clone();
+        places.extend(stages.into_iter().map(|(name, place)| (name.clone(), place)));
+        Self { run: self.run, places }
     }
 
     pub(crate) fn place(&self, stage: &StageName) -> Option<u32> {

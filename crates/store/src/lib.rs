@@ -69,11 +69,21 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Lease>;
 
-    /// Takes up an existing run that no living engine drives: its `running` attempts become
-    /// `lost`, stages that did not succeed become `queued` again. Fails with
-    /// [`StoreError::Leased`] while another engine is alive, and with [`StoreError::Refused`]
-    /// if the run succeeded: there is nothing left to do in it.
-    async fn take_run(&self, run: &RunId, engine: &EngineId, now: Timestamp) -> StoreResult<Lease>;
+    /// Takes up an existing run that no living engine drives, however it ended: its `running`
+    /// attempts become `lost`; stages that did not succeed become `queued` again, but for those
+    /// called in `left` and for instances, which wait for their list. Stages that succeeded stay
+    /// so until they are [requeued](wick_core::EventBody::StageRequeued). Fails with
+    /// [`StoreError::Leased`] while another engine is alive.
+    async fn take_run(
+        &self,
+        run: &RunId,
+        left: &[StageName],
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> StoreResult<Lease>;
+
+    /// The engine that holds the lease of `run`, alive or dead; `None` if nobody drives it.
+    async fn engine_of(&self, run: &RunId) -> StoreResult<Option<EngineId>>;
 
     /// Prolongs a lease. Fails with [`StoreError::LeaseLost`] if another engine took the run.
     async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()>;
@@ -85,7 +95,10 @@ pub trait Store: Send + Sync {
     ///
     /// Stages move as [`AttemptState`](wick_core::AttemptState) says; besides, a
     /// [`RetryScheduled`](wick_core::EventBody::RetryScheduled) puts a failed stage back to
-    /// `queued`. Events that do not fit are refused with [`StoreError::Refused`]. A
+    /// `queued`, and a [`StageRequeued`](wick_core::EventBody::StageRequeued) any that ended. A
+    /// [`StageExpanded`](wick_core::EventBody::StageExpanded) adds the instances that the run has
+    /// not had before; it may be told again by a later engine of the run: instances that are in
+    /// the list again keep what they have made, and those that are not are `skipped`. Events that do not fit are refused with [`StoreError::Refused`]. A
     /// [`RunFinished`](wick_core::EventBody::RunFinished) gives the lease back.
     ///
     /// A batch that only says what began or was measured survives the death of any process, but
@@ -133,7 +146,8 @@ pub trait Store: Send + Sync {
     /// The params of a run, by name.
     async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>>;
 
-    /// The stages of a run, in the plan's order.
+    /// The stages of a run, in the plan's order; the instances of a list after the stage that
+    /// stands for them.
     async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>>;
 
     /// The attempts of a run, by stage in the plan's order, then by number.

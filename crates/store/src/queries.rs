@@ -26,15 +26,19 @@ pub(crate) const PARAMS: &str = "
     SELECT name, value FROM params
     WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY name";
 
-/// The stages of a run, in the plan's order; of a cached one, where its outputs came from.
+/// The stages of a run, in the plan's order, instances after the stage that they were made from;
+/// of a cached one, where its outputs came from.
 pub(crate) const STAGES: &str = "
     SELECT s.name, s.kind, s.state, s.fingerprint, s.attempts, s.because, s.started,
     s.finished, s.failure, r.public_id AS origin_run, o.name AS origin_stage,
-    CASE WHEN r.id IS NOT NULL THEN s.source_attempt END AS origin_attempt
+    CASE WHEN r.id IS NOT NULL THEN s.source_attempt END AS origin_attempt,
+    t.name AS template
     FROM stages s
+    LEFT JOIN stages t ON t.run_id = s.run_id AND t.position = s.template
     LEFT JOIN runs r ON s.state = 'cached' AND r.id = s.source_run_id
     LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
-    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position";
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
+    ORDER BY coalesce(s.template, s.position), s.position";
 
 /// The attempts of a run, by stage, then by number.
 pub(crate) const ATTEMPTS: &str = "
@@ -42,13 +46,14 @@ pub(crate) const ATTEMPTS: &str = "
     a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.failure
     FROM attempts a JOIN stages s ON s.run_id = a.run_id AND s.position = a.position
     WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
-    ORDER BY a.position, a.attempt";
+    ORDER BY coalesce(s.template, s.position), s.position, a.attempt";
 
 /// The parts of the fingerprints of a run's stages.
 pub(crate) const STAGE_PARTS: &str = "
     SELECT s.name, p.parts
     FROM stages s JOIN fingerprint_parts p ON p.fingerprint = s.fingerprint
-    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY s.position";
+    WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1) 
+    ORDER BY coalesce(s.template, s.position), s.position";
 
 /// What the stages of a run made; of a cached one, what its origin made.
 pub(crate) const ARTIFACTS: &str = "
@@ -56,14 +61,14 @@ pub(crate) const ARTIFACTS: &str = "
     FROM stages s JOIN outputs o ON o.run_id = s.source_run_id
     AND o.position = s.source_position AND o.attempt = s.source_attempt
     WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
-    ORDER BY s.position, o.place";
+    ORDER BY coalesce(s.template, s.position), s.position, o.place";
 
 /// What the stages of a run read.
 pub(crate) const INPUTS: &str = "
-    SELECT s.name AS stage, i.port, i.from_stage, i.from_output, i.digest
+    SELECT s.name AS stage, i.port, i.item, i.from_stage, i.from_output, i.digest
     FROM inputs i JOIN stages s ON s.run_id = i.run_id AND s.position = i.position
     WHERE i.run_id = (SELECT id FROM runs WHERE public_id = $1)
-    ORDER BY i.position, i.place";
+    ORDER BY coalesce(s.template, s.position), s.position, i.place";
 
 /// The kept events of a run after one of them.
 pub(crate) const EVENTS: &str = "

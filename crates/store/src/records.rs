@@ -156,6 +156,8 @@ pub struct ParamRecord {
 pub struct StageRecord {
     /// The stage.
     pub stage: StageName,
+    /// The stage that it is an instance of, for an item of a list that the run has made.
+    pub template: Option<StageName>,
     /// Its kind.
     pub kind: KindName,
     /// Where it stands.
@@ -282,6 +284,8 @@ pub struct InputRecord {
     pub stage: StageName,
     /// The port that read.
     pub port: PortName,
+    /// Where the port gathers instances: the label of the one that made it.
+    pub item: Option<String>,
     /// The stage that made it.
     pub from_stage: StageName,
     /// The output of that stage.

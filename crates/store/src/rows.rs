@@ -165,6 +165,7 @@ pub(crate) struct StageRow {
     started: Option<i64>,
     finished: Option<i64>,
     failure: Option<String>,
+    template: Option<String>,
 }
 
 /// Why a stage was skipped: JSON, or in rows of earlier versions the name of a stage.
@@ -187,6 +188,7 @@ impl StageRow {
         };
         Ok(StageRecord {
             stage: text("a stage", &self.name)?,
+            template: self.template.as_deref().map(|name| text("a stage", name)).transpose()?,
             kind: text("a kind", &self.kind)?,
             state: text("a state", &self.state)?,
             fingerprint: self.fingerprint.as_deref().map(digest).transpose()?.map(Fingerprint),
@@ -314,6 +316,7 @@ impl ArtifactRow {
 pub(crate) struct InputRow {
     stage: String,
     port: String,
+    item: String,
     from_stage: String,
     from_output: String,
     digest: Vec<u8>,
@@ -324,6 +327,7 @@ impl InputRow {
         Ok(InputRecord {
             stage: text("a stage", &self.stage)?,
             port: text("a port", &self.port)?,
+            item: Some(self.item).filter(|item| !item.is_empty()),
             from_stage: text("a stage", &self.from_stage)?,
             from_output: text("a port", &self.from_output)?,
             digest: digest(&self.digest)?,

@@ -121,6 +121,7 @@ impl Lines {
             | EventBody::AttemptSpawned { .. }
             | EventBody::StageExpanded { .. }
             | EventBody::StageGathered { .. }
+            | EventBody::StageRequeued { .. }
             | EventBody::RunFinished { .. } => None,
         }
     }

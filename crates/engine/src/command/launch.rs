@@ -71,6 +71,8 @@ pub struct CommandAttempt<'a> {
     pub inputs: &'a [(PortName, PortType, PathBuf)],
     /// How many processors it may use.
     pub cpus: u32,
+    /// The folder where it may save its state, which it makes itself.
+    pub checkpoints: &'a Path,
 }
 
 /// A process as the supervisor is asked for it.
@@ -198,6 +200,7 @@ impl CommandAttempt<'_> {
             variable(b"WICK_CPUS", cpus.as_bytes()),
             variable(b"WICK_OUTPUTS", &path(self.folder.join(layout::OUTPUTS))),
             variable(b"WICK_METRICS", &path(self.folder.join(COMMAND_METRICS))),
+            variable(b"WICK_CHECKPOINTS", self.checkpoints.as_os_str().as_bytes()),
         ]);
         environment
     }
@@ -300,6 +303,7 @@ mod tests {
             config: &config,
             inputs: &[(PortName::new("raw").expect("a name"), PortType::Dataset, table)],
             cpus: 1,
+            checkpoints: &folder.join("checkpoints"),
         }
         .prepare(&Passed::from_environment())
     }
@@ -338,6 +342,9 @@ mod tests {
         let spec = prepare(json!({"run": ["x"]}), folder.path()).expect("prepared");
         let has = |text: &str| spec.environment.contains(&text.as_bytes().to_vec());
         assert!(has("WICK_STAGE=s") && has("WICK_ATTEMPT=1"));
+        let checkpoints = folder.path().join("checkpoints");
+        assert!(has(&format!("WICK_CHECKPOINTS={}", checkpoints.display())));
+        assert!(!checkpoints.exists(), "a stage that saves nothing leaves nothing");
         assert!(!spec.environment.iter().any(|variable| variable.starts_with(b"CARGO")));
     }
 }

@@ -46,8 +46,15 @@ stage. What it prints is the attempt's log; a code other than 0 fails the attemp
 The program sees a small environment: `PATH`, `HOME`, `USER`, `LOGNAME`, `SHELL`, `LANG`, `LC_*`,
 `TZ`, `TMPDIR`, `TERM`, the variables of Python environments, CUDA, certificates and proxies; the
 variables named in `env`; and `WICK_RUN`, `WICK_STAGE`, `WICK_ATTEMPT`, `WICK_CPUS`,
-`WICK_OUTPUTS` and `WICK_METRICS`. Lines such as `{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}`
+`WICK_OUTPUTS`, `WICK_METRICS` and `WICK_CHECKPOINTS`. Lines such as `{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}`
 appended to the file `WICK_METRICS` are recorded as metrics while the program runs.
+
+A long program can save its state in the folder that `WICK_CHECKPOINTS` names. It is not there
+until the program makes it (`mkdir -p`), and it outlives the attempt: a retry, `wick rerun` or a
+new run of the same stage, with the same fingerprint, finds what was saved and can go on from it.
+It is removed when the stage has succeeded, and when nothing was written to it for 30 days. Write
+a file under another name and rename it, so that a kill leaves no half of one. With `--no-cache`
+or `cache: false` each run has a folder of its own, with `--force` each computation.
 
 The stage runs again when `with`, an input, a file of `code` or a variable of `env` has changed.
 Scripts of the pipeline's folder that `run` names as words count as `code` by themselves. When the

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wick_core::{Event, EventBody, Input, Usage};
 use wick_plan::{InputSource, StageIndex};
+use wick_stage::Line;
 
 use super::{Drive, Ending, News};
 use crate::dispatcher::{Decision, Message, Outcome};
@@ -89,6 +90,9 @@ impl Drive {
                 meta: output.map(|output| output.meta.clone()).unwrap_or_default(),
             }
         });
+        let resolution = info.resolution.as_ref().ok_or_else(|| {
+            EngineError::Internal("an attempt was launched unresolved".to_owned())
+        })?;
         let submission = Submission {
             plan: self.setup.plan.clone(),
             stage,
@@ -96,11 +100,19 @@ impl Drive {
             token: info.token.ok_or_else(|| {
                 EngineError::Internal("an attempt was launched without its token".to_owned())
             })?,
+            fingerprint: resolution.fingerprint,
+            line: self.line_of(stage),
             inputs: inputs.collect(),
             folder: attempt_folder(&self.setup.folder, &planned.name, attempt),
         };
         self.stages[stage.get()].submitted = Some(attempt);
         self.setup.executor.submit(submission)
+    }
+
+    /// Whose checkpoints the stage may go on from: those of whom it may reuse the outputs, and of
+    /// its own run's attempts.
+    fn line_of(&self, stage: StageIndex) -> Line {
+        if self.setup.resolver.reuses(stage) { Line::Shared } else { Line::Run }
     }
 
     /// Takes the executor's word for what became of an attempt, unless that is over.

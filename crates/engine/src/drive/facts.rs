@@ -60,6 +60,11 @@ impl Drive {
             Fact::Finished { stage, attempt, state } => {
                 let name = name(stage);
                 let info = &mut self.stages[stage.get()];
+                if state == AttemptState::Succeeded
+                    && let Some(resolution) = &info.resolution
+                {
+                    self.publishing.insert(name.clone(), resolution.fingerprint);
+                }
                 // An attempt that was never launched has nothing to tell.
                 let ending = info.ending.take().unwrap_or_default();
                 EventBody::AttemptFinished {
@@ -114,6 +119,11 @@ impl Drive {
                     if let Some(failure) = failure.clone() {
                         let (stage, attempt) = (stage.clone(), *attempt);
                         self.failed.push(FailedStage { stage, attempt, failure, folder, log });
+                    }
+                }
+                EventBody::AttemptFinished { stage, .. } => {
+                    if let Some(fingerprint) = self.publishing.remove(stage) {
+                        self.setup.executor.published(&fingerprint);
                     }
                 }
                 EventBody::RetryScheduled { stage, .. } => {

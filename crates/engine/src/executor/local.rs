@@ -12,6 +12,7 @@ mod running;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,16 +20,16 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use wick_artifact::ArtifactStore;
-use wick_core::{Failure, FailureCause, MetricPoint, RunId, Usage};
+use wick_core::{Failure, FailureCause, Fingerprint, MetricPoint, RunId, Usage};
 use wick_plan::StageIndex;
-use wick_stage::{StageError, layout};
+use wick_stage::{StageError, checkpoint, layout};
 
 use super::{Change, End, Executor, Executors, Made, News, StopReason, Submission};
 use crate::command::COMMAND;
 use crate::command::config::CommandConfig;
 use crate::command::launch::{Passed, ProcessSpec};
 use crate::error::{EngineError, EngineResult};
-use crate::folder::run_folder;
+use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, run_folder};
 use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
 use crate::{failure, identity};
@@ -77,6 +78,9 @@ impl Executors for LocalExecutors {
         }
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
+        let root = checkpoints_folder(&self.project);
+        // As with what is half-made: that it cannot be removed now is no reason not to run.
+        tokio::task::spawn_blocking(move || drop(checkpoint::sweep(&root, CHECKPOINTS_KEPT)));
         Ok(Box::new(LocalExecutor::new(run.clone(), self)))
     }
 }
@@ -85,6 +89,10 @@ impl Executors for LocalExecutors {
 struct LocalExecutor {
     run: RunId,
     artifacts: Arc<ArtifactStore>,
+    /// The folder of all checkpoints.
+    checkpoints: PathBuf,
+    /// Removals of checkpoints under way.
+    removals: Vec<JoinHandle<()>>,
     program: Program,
     passed: Arc<Passed>,
     commands: HashMap<StageIndex, Arc<CommandConfig>>,
@@ -154,6 +162,7 @@ impl Executor for LocalExecutor {
             submission,
             run: self.run.clone(),
             artifacts: self.artifacts.clone(),
+            checkpoints: self.checkpoints.clone(),
             command,
             passed: self.passed.clone(),
             program: self.program.clone(),
@@ -176,6 +185,18 @@ impl Executor for LocalExecutor {
             && let Some(supervisor) = &mut self.supervisor
         {
             supervisor.stop(process_id(stage, attempt), GRACE);
+        }
+    }
+
+    fn published(&mut self, fingerprint: &Fingerprint) {
+        self.removals.retain(|removal| !removal.is_finished());
+        // Hardly any stage saves anything.
+        if self.checkpoints.join(fingerprint.to_string()).exists() {
+            let (root, run, fingerprint) =
+                (self.checkpoints.clone(), self.run.clone(), *fingerprint);
+            // What cannot be removed is in nobody's way, and swept when it is old.
+            self.removals
+                .push(thread::spawn(move || drop(checkpoint::forget(&root, &fingerprint, &run))));
         }
     }
 
@@ -241,6 +262,8 @@ impl LocalExecutor {
         Self {
             run,
             artifacts: executors.artifacts.clone(),
+            checkpoints: checkpoints_folder(&executors.project),
+            removals: Vec::new(),
             program: executors.program.clone(),
             passed: Arc::new(Passed::from_environment()),
             commands: HashMap::new(),
@@ -383,5 +406,14 @@ impl LocalExecutor {
             self.fail(stage, attempt, failure::supervisor_lost(), Usage::default());
         }
         orphans::kill_marked(&self.run);
+    }
+}
+
+impl Drop for LocalExecutor {
+    fn drop(&mut self) {
+        for removal in self.removals.drain(..) {
+            // A removal that panicked has printed why, and nothing depends on it.
+            let _ = removal.join();
+        }
     }
 }

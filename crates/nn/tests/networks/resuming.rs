@@ -15,7 +15,7 @@ use wick_nn::{
     Examples, FitSettings, Inputs, Model, NnError, NnResult, SampleShape, Targets, Unwatched,
     Watcher, fit,
 };
-use wick_stage::checkpoint::{CheckpointPlace, Checkpoints};
+use wick_stage::checkpoint::{CheckpointPlace, Checkpoints, Line};
 use wick_stage::{EventSink, StageError};
 
 use crate::stages::{Attempt, iris_config, iris_parts};
@@ -284,7 +284,7 @@ impl Project {
         CheckpointPlace {
             root: self.folder.path().join("checkpoints"),
             fingerprint: Fingerprint(Digest::of(b"train")),
-            anew_since: None,
+            line: Line::Shared,
         }
     }
 

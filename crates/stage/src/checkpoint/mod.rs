@@ -3,11 +3,9 @@
 //!
 //! They lie in `.wick/checkpoints/<fingerprint>/<line>/<step>.ckpt`. The fingerprint is the key:
 //! a retry, a rerun and a new run of the same plan find what was saved, and nothing else does.
-//! Within it each *line* is one computation. Nearly all share the line `shared`: equal
-//! fingerprints mean equal states at equal steps, so two attempts at once overwrite each other's
-//! files with the same state. A computation that must not build on an earlier one (`--force`,
-//! `--no-cache`, `cache: false`) has a line of its own, named after its run and first attempt:
-//! its retries find it, and it finds nothing else.
+//! Within it each [`Line`] is one computation. Nearly all share a single one: equal fingerprints
+//! mean equal states at equal steps, so two attempts at once overwrite each other's files with
+//! the same state. A computation that must not build on another one has a line of its own.
 //!
 //! A file is written under a temporary name, flushed, renamed, and its folder flushed; it ends
 //! with a hash of all before it. So whatever is found under a final name and passes its hash is
@@ -30,9 +28,6 @@ use file::{Damage, Header};
 
 pub use upkeep::{forget, sweep};
 
-/// The line of all computations that may go on from each other.
-const SHARED: &str = "shared";
-
 /// How a checkpoint's name ends.
 const EXTENSION: &str = "ckpt";
 
@@ -49,19 +44,63 @@ pub struct CheckpointPlace {
     pub root: PathBuf,
     /// The stage's fingerprint.
     pub fingerprint: Fingerprint,
-    /// For a stage that is computed anew: the first attempt of this computation. What others
-    /// saved is then not gone on from.
-    pub anew_since: Option<u32>,
+    /// Which computation the attempt belongs to.
+    pub line: Line,
+}
+
+/// Which computations of a stage may go on from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// All of them: what is recorded of the fingerprint may be reused.
+    Shared,
+    /// Those of the run: nothing of other runs may be reused (`--no-cache`, `cache: false`).
+    Run,
+    /// The attempts of the run from this one on: the stage is computed anew (`--force`).
+    Since(u32),
+}
+
+impl Line {
+    const SHARED: &str = "shared";
+
+    /// The name of its folder.
+    fn folder(self, run: &RunId) -> String {
+        match self {
+            Line::Shared => Self::SHARED.to_owned(),
+            Line::Run => run.to_string(),
+            Line::Since(attempt) => format!("{run}-{attempt}"),
+        }
+    }
+
+    /// Whether a folder of this name is of `run` alone.
+    fn is_of(folder: &str, run: &RunId) -> bool {
+        let rest = folder.strip_prefix(run.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
 }
 
 impl CheckpointPlace {
     /// The folder that attempts of `run` write to.
     pub fn folder(&self, run: &RunId) -> PathBuf {
-        let line = match self.anew_since {
-            Some(attempt) => format!("{run}-{attempt}"),
-            None => SHARED.to_owned(),
+        self.all_lines().join(self.line.folder(run))
+    }
+
+    /// The folders of other lines whose checkpoints are as good, for attempts of `run`: equal
+    /// fingerprints give equal states, whoever computes them.
+    fn others(&self, run: &RunId) -> Vec<PathBuf> {
+        let own = self.folder(run);
+        let lines = fs::read_dir(self.all_lines()).into_iter().flatten().flatten();
+        let lines = lines.map(|line| line.path()).filter(|line| *line != own);
+        let of_run = |line: &PathBuf| {
+            line.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| Line::is_of(name, run))
         };
-        self.all_lines().join(line)
+        match self.line {
+            Line::Shared => lines.collect(),
+            Line::Run => lines.filter(of_run).collect(),
+            Line::Since(_) => Vec::new(),
+        }
     }
 
     /// The folder of every line of the fingerprint.
@@ -146,12 +185,7 @@ impl Checkpoints {
     /// error is one that cannot be used, and the next is the one before it.
     pub fn saved(&self) -> Saved {
         let mut files = numbered(&self.folder);
-        if self.place.anew_since.is_none() {
-            // Equal fingerprints give equal states: what a forced computation saved is as good.
-            let lines = fs::read_dir(self.place.all_lines()).into_iter().flatten().flatten();
-            let others = lines.map(|line| line.path()).filter(|line| *line != self.folder);
-            files.extend(others.flat_map(|line| numbered(&line)));
-        }
+        files.extend(self.place.others(&self.run).iter().flat_map(|line| numbered(line)));
         files.sort_unstable();
         Saved { files, fingerprint: self.place.fingerprint }
     }

@@ -11,9 +11,8 @@ fn fingerprint(of: &[u8]) -> Fingerprint {
     Fingerprint(Digest::of(of))
 }
 
-fn checkpoints(root: &Path, attempt: u32, anew_since: Option<u32>) -> Checkpoints {
-    let place =
-        CheckpointPlace { root: root.to_owned(), fingerprint: fingerprint(b"stage"), anew_since };
+fn checkpoints(root: &Path, attempt: u32, line: Line) -> Checkpoints {
+    let place = CheckpointPlace { root: root.to_owned(), fingerprint: fingerprint(b"stage"), line };
     let run = RunId::from_random(7);
     let folder = place.folder(&run);
     Checkpoints { place, folder, run, attempt, token: Token(attempt.into()) }
@@ -35,13 +34,13 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn the_newest_comes_first_and_two_are_kept() {
     let root = tempfile::tempdir().expect("a folder");
-    let first = checkpoints(root.path(), 1, None);
+    let first = checkpoints(root.path(), 1, Line::Shared);
     assert!(first.saved().next().is_none());
     for step in [1, 2, 9, 10] {
         first.save(step, &[step as u8; 100]).expect("saved");
     }
     assert_eq!(names(&first.folder), ["10.ckpt", "9.ckpt"]);
-    let second = checkpoints(root.path(), 2, None);
+    let second = checkpoints(root.path(), 2, Line::Shared);
     let found: Vec<Checkpoint> = second.saved().map(|found| found.expect("whole")).collect();
     let run = RunId::from_random(7);
     let expected = |step: u8| Checkpoint {
@@ -56,7 +55,7 @@ fn the_newest_comes_first_and_two_are_kept() {
 #[test]
 fn what_is_damaged_is_passed_over_and_never_pushes_out_what_is_whole() {
     let root = tempfile::tempdir().expect("a folder");
-    let saving = checkpoints(root.path(), 1, None);
+    let saving = checkpoints(root.path(), 1, Line::Shared);
     saving.save(50, b"fifty").expect("saved");
     saving.save(60, b"sixty").expect("saved");
     let newest = saving.folder.join("60.ckpt");
@@ -82,7 +81,7 @@ fn what_is_damaged_is_passed_over_and_never_pushes_out_what_is_whole() {
 #[test]
 fn a_file_of_another_stage_step_or_version_is_none() {
     let root = tempfile::tempdir().expect("a folder");
-    let saving = checkpoints(root.path(), 1, None);
+    let saving = checkpoints(root.path(), 1, Line::Shared);
     saving.save(3, b"state").expect("saved");
     let path = saving.folder.join("3.ckpt");
     let bytes = fs::read(&path).expect("read");
@@ -106,22 +105,28 @@ fn a_file_of_another_stage_step_or_version_is_none() {
 #[test]
 fn what_is_computed_anew_finds_only_its_own() {
     let root = tempfile::tempdir().expect("a folder");
-    let shared = checkpoints(root.path(), 1, None);
-    shared.save(8, b"shared").expect("saved");
-    let forced = checkpoints(root.path(), 3, Some(3));
-    assert_eq!(steps(&forced), []);
-    forced.save(9, b"forced").expect("saved");
+    let open = |attempt, line| checkpoints(root.path(), attempt, line);
+    open(1, Line::Shared).save(8, b"shared").expect("saved");
+    open(3, Line::Since(3)).save(9, b"forced").expect("saved");
     // A retry of the same computation goes on; another one begins.
-    assert_eq!(steps(&checkpoints(root.path(), 4, Some(3))), [Some(9)]);
-    assert_eq!(steps(&checkpoints(root.path(), 5, Some(5))), []);
+    assert_eq!(steps(&open(4, Line::Since(3))), [Some(9)]);
+    assert_eq!(steps(&open(5, Line::Since(5))), []);
+    // Without the cache, what the run itself computed may be used.
+    assert_eq!(steps(&open(5, Line::Run)), [Some(9)]);
+    open(5, Line::Run).save(10, b"the run's").expect("saved");
+    assert_eq!(steps(&open(6, Line::Since(3))), [Some(9)]);
     // Whoever may use what others computed finds it all.
-    assert_eq!(steps(&checkpoints(root.path(), 5, None)), [Some(9), Some(8)]);
+    assert_eq!(steps(&open(6, Line::Shared)), [Some(10), Some(9), Some(8)]);
+    let mut elsewhere = open(1, Line::Run);
+    elsewhere.run = RunId::from_random(8);
+    elsewhere.folder = elsewhere.place.folder(&elsewhere.run);
+    assert_eq!(steps(&elsewhere), []);
 }
 
 #[test]
 fn a_dead_attempts_half_written_file_goes_and_a_living_ones_stays() {
     let root = tempfile::tempdir().expect("a folder");
-    let saving = checkpoints(root.path(), 1, None);
+    let saving = checkpoints(root.path(), 1, Line::Shared);
     saving.save(1, b"state").expect("saved");
     fs::write(saving.folder.join("2.aa.partial"), b"half").expect("written");
     let living = fs::File::create(saving.folder.join("2.bb.partial")).expect("made");
@@ -133,7 +138,7 @@ fn a_dead_attempts_half_written_file_goes_and_a_living_ones_stays() {
 #[test]
 fn what_cannot_be_saved_leaves_what_was() {
     let root = tempfile::tempdir().expect("a folder");
-    let saving = checkpoints(root.path(), 1, None);
+    let saving = checkpoints(root.path(), 1, Line::Shared);
     saving.save(1, b"state").expect("saved");
     // A folder stands where the file should be.
     fs::create_dir_all(saving.folder.join("2.ckpt/x")).expect("made");
@@ -147,9 +152,10 @@ fn what_is_published_is_forgotten_and_what_is_old_is_swept() {
     let root = tempfile::tempdir().expect("a folder");
     let root = root.path().join("checkpoints");
     let day = Duration::from_secs(24 * 3600);
-    forget(&root, &fingerprint(b"stage")).expect("nothing is there");
+    let run = RunId::from_random(7);
+    forget(&root, &fingerprint(b"stage"), &run).expect("nothing is there");
     assert_eq!(sweep(&root, day).expect("nothing is there"), 0);
-    let saving = checkpoints(&root, 1, None);
+    let saving = checkpoints(&root, 1, Line::Shared);
     saving.save(1, b"state").expect("saved");
     fs::create_dir(root.join("not-ours")).expect("made");
 
@@ -168,8 +174,15 @@ fn what_is_published_is_forgotten_and_what_is_old_is_swept() {
     assert_eq!(names(&root), ["not-ours"]);
 
     saving.save(1, b"state").expect("saved");
-    forget(&root, &fingerprint(b"stage")).expect("forgotten");
+    checkpoints(&root, 1, Line::Run).save(1, b"state").expect("saved");
+    checkpoints(&root, 2, Line::Since(2)).save(1, b"state").expect("saved");
+    forget(&root, &fingerprint(b"stage"), &run).expect("forgotten");
     assert_eq!(names(&root), ["not-ours"]);
+    // What another run computes anew is its own.
+    checkpoints(&root, 1, Line::Run).save(1, b"state").expect("saved");
+    forget(&root, &fingerprint(b"stage"), &RunId::from_random(8)).expect("forgotten");
+    assert_eq!(steps(&checkpoints(&root, 2, Line::Run)), [Some(1)]);
+    forget(&root, &fingerprint(b"stage"), &run).expect("forgotten");
     // Another attempt of the fingerprint that still runs makes its folder again.
     saving.save(2, b"state").expect("saved");
     assert_eq!(steps(&saving), [Some(2)]);

@@ -5,18 +5,35 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use wick_core::{Digest, Fingerprint};
+use wick_core::{Digest, Fingerprint, RunId};
+
+use super::Line;
 
 /// How deep the folders of programs are looked into for signs of life.
 const MAX_DEPTH: usize = 32;
 
-/// Removes all that was saved for `fingerprint`: its outputs are published. Cheap where nothing
-/// was.
+/// Removes what attempts of `run`, and all that share, have saved for `fingerprint`: its outputs
+/// are published by that run. Cheap where nothing was saved. What other runs compute anew stays.
 ///
 /// # Errors
 /// If the file system refuses. What stays is swept when it is old.
-pub fn forget(root: &Path, fingerprint: &Fingerprint) -> io::Result<()> {
-    missing_is_fine(fs::remove_dir_all(root.join(fingerprint.to_string())))
+pub fn forget(root: &Path, fingerprint: &Fingerprint, run: &RunId) -> io::Result<()> {
+    let folder = root.join(fingerprint.to_string());
+    let lines = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for line in lines {
+        let line = line?.path();
+        let name = line.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == Line::SHARED || Line::is_of(name, run) {
+            missing_is_fine(fs::remove_dir_all(&line))?;
+        }
+    }
+    match fs::remove_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => missing_is_fine(other),
+    }
 }
 
 /// Removes what was saved for fingerprints that nobody has written to for `age`, and tells how

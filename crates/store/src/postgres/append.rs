@@ -22,6 +22,29 @@ const EVENTS: &str = "
     FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS new (time, body, place)
     ORDER BY place";
 
+const INSTANCES: &str = "
+    INSERT INTO stages (run_id, position, name, kind, state, template)
+    SELECT $1, new.position, new.name, new.kind, 'queued', new.template
+    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[])
+         AS new (template, position, name, kind)";
+
+/// What an instance has made stays; if it has made nothing it waits again.
+const AGAIN: &str = "
+    UPDATE stages s
+    SET because = NULL, failure = NULL,
+        started = CASE WHEN s.state IN ('succeeded', 'cached') THEN s.started END,
+        finished = CASE WHEN s.state IN ('succeeded', 'cached') THEN s.finished END,
+        state = CASE WHEN s.state IN ('succeeded', 'cached') THEN s.state ELSE 'queued' END
+    FROM unnest($2::bigint[], $3::bigint[]) AS new (template, position)
+    WHERE s.run_id = $1 AND s.position = new.position AND s.template = new.template";
+
+const NO_ITEM: &str = "
+    UPDATE stages
+    SET state = 'skipped', because = '\"no_item\"', fingerprint = NULL, failure = NULL,
+        started = NULL, finished = $4, source_run_id = NULL, source_position = NULL,
+        source_attempt = NULL
+    WHERE run_id = $1 AND template = $2 AND position <> ALL ($3)";
+
 const BEGUN: &str = "
     INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
                           finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
@@ -59,31 +82,35 @@ const SPAWNED: &str = "
 const STAGES: &str = "
     UPDATE stages s
     SET state = new.state,
-        fingerprint = coalesce(new.fingerprint, s.fingerprint),
+        fingerprint = coalesce(new.fingerprint, CASE WHEN new.anew THEN NULL ELSE s.fingerprint END),
         attempts = coalesce(new.attempts, s.attempts),
-        source_run_id = coalesce(new.source_run, s.source_run_id),
-        source_position = coalesce(new.source_position, s.source_position),
-        source_attempt = coalesce(new.source_attempt, s.source_attempt),
+        source_run_id =
+            coalesce(new.source_run, CASE WHEN new.anew THEN NULL ELSE s.source_run_id END),
+        source_position =
+            coalesce(new.source_position, CASE WHEN new.anew THEN NULL ELSE s.source_position END),
+        source_attempt =
+            coalesce(new.source_attempt, CASE WHEN new.anew THEN NULL ELSE s.source_attempt END),
         because = new.because,
-        started = coalesce(s.started, new.started),
+        started = coalesce(CASE WHEN new.anew THEN NULL ELSE s.started END, new.started),
         finished = new.finished,
-        failure = CASE WHEN new.sets_failure THEN new.failure ELSE s.failure END
+        failure = CASE WHEN new.sets_failure OR new.anew THEN new.failure ELSE s.failure END
     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[],
                 $8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[],
-                $13::boolean[], $14::text[])
+                $13::boolean[], $14::text[], $15::boolean[])
          AS new (position, expected, state, fingerprint, attempts, source_run, source_position,
-                 source_attempt, because, started, finished, sets_failure, failure)
+                 source_attempt, because, started, finished, sets_failure, failure, anew)
     WHERE s.run_id = $1 AND s.position = new.position
-      AND CASE s.state WHEN 'lost' THEN 'failed' ELSE s.state END = new.expected";
+      AND CASE WHEN new.expected = 'ended' THEN s.state NOT IN ('queued', 'running')
+               WHEN s.state = 'lost' THEN new.expected = 'failed'
+               ELSE s.state = new.expected END";
+
+const UNREAD: &str = "DELETE FROM inputs WHERE run_id = $1 AND position = ANY ($2)";
 
 const INPUTS: &str = "
-    INSERT INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
+    INSERT INTO inputs (run_id, position, port, item, from_stage, from_output, digest, place)
     SELECT $1, new.*
-    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[])
-         AS new
-    ON CONFLICT (run_id, position, port) DO UPDATE
-        SET from_stage = excluded.from_stage, from_output = excluded.from_output,
-            digest = excluded.digest, place = excluded.place";
+    FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[],
+                $8::bigint[]) AS new";
 
 const OUTPUTS: &str = "
     INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
@@ -132,6 +159,7 @@ impl PostgresStore {
         })
         .await?;
         self.keep_keys(new_keys);
+        self.keep_instances(&lease.run, &directory, &changes);
         Ok(())
     }
 
@@ -171,12 +199,11 @@ impl PostgresStore {
         let mut found = HashMap::new();
         for change in &changes.stages {
             let Some(Source::Origin(origin)) = change.source else { continue };
-            let directory = self.directory(&origin.run).await?;
-            let place = directory.place(&origin.stage).ok_or_else(|| {
-                let StageOrigin { run, stage, .. } = origin;
+            let StageOrigin { run, stage, .. } = origin;
+            let (run_id, place) = self.place(run, stage).await?.ok_or_else(|| {
                 refuse(change.stage, &format!("run {run} has no stage {stage} to reuse"))
             })?;
-            found.insert(origin, (directory.run, place));
+            found.insert(origin, (run_id, place));
         }
         Ok(found)
     }
@@ -193,6 +220,7 @@ impl PostgresStore {
             let query = sqlx::query(EVENTS).bind(run).bind(&rows.time).bind(&rows.body);
             self.execute(connection, query).await?;
         }
+        self.write_instances(connection, run, changes, columns).await?;
         if !columns.begun.position.is_empty() {
             let rows = &columns.begun;
             let query = sqlx::query(BEGUN)
@@ -261,6 +289,43 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// What became known of lists: before anything that their instances do.
+    async fn write_instances(
+        &self,
+        connection: &mut PgConnection,
+        run: i64,
+        changes: &Changes<'_>,
+        columns: &Columns,
+    ) -> StoreResult<()> {
+        if !columns.instances.position.is_empty() {
+            let rows = &columns.instances;
+            let query = sqlx::query(INSTANCES)
+                .bind(run)
+                .bind(&rows.template)
+                .bind(&rows.position)
+                .bind(&rows.name)
+                .bind(&rows.kind);
+            self.execute(connection, query).await?;
+        }
+        if !columns.again.position.is_empty() {
+            let rows = &columns.again;
+            let query = sqlx::query(AGAIN).bind(run).bind(&rows.template).bind(&rows.position);
+            if self.execute(connection, query).await? != rows.position.len() as u64 {
+                return Err(self.misplaced(connection, run, changes).await?);
+            }
+        }
+        for expansion in &changes.expanded {
+            let listed: Vec<i64> = expansion.listed().into_iter().map(i64::from).collect();
+            let query = sqlx::query(NO_ITEM)
+                .bind(run)
+                .bind(i64::from(expansion.template))
+                .bind(&listed)
+                .bind(expansion.time.0);
+            self.execute(connection, query).await?;
+        }
+        Ok(())
+    }
+
     async fn write_stages(
         &self,
         connection: &mut PgConnection,
@@ -284,10 +349,15 @@ impl PostgresStore {
                 .bind(&rows.started)
                 .bind(&rows.finished)
                 .bind(&rows.sets_failure)
-                .bind(&rows.failure);
+                .bind(&rows.failure)
+                .bind(&rows.anew);
             if self.execute(connection, query).await? != changes.stages.len() as u64 {
                 return Err(self.misplaced(connection, run, changes).await?);
             }
+        }
+        if !columns.unread.is_empty() {
+            let query = sqlx::query(UNREAD).bind(run).bind(&columns.unread);
+            self.execute(connection, query).await?;
         }
         if !columns.inputs.position.is_empty() {
             let rows = &columns.inputs;
@@ -295,6 +365,7 @@ impl PostgresStore {
                 .bind(run)
                 .bind(&rows.position)
                 .bind(&rows.port)
+                .bind(&rows.item)
                 .bind(&rows.from_stage)
                 .bind(&rows.from_output)
                 .bind(&rows.digest)

@@ -33,6 +33,16 @@ columns! {
 }
 
 columns! {
+    /// Instances that the run has not had before.
+    Instances { template: i64, position: i64, name: String, kind: String, }
+}
+
+columns! {
+    /// Instances of an earlier drive that are in the list again.
+    Again { template: i64, position: i64, }
+}
+
+columns! {
     /// Attempts that began.
     Begun {
         position: i64,
@@ -93,6 +103,7 @@ columns! {
         finished: Option<i64>,
         sets_failure: bool,
         failure: Option<String>,
+        anew: bool,
     }
 }
 
@@ -101,6 +112,7 @@ columns! {
     Inputs {
         position: i64,
         port: String,
+        item: String,
         from_stage: String,
         from_output: String,
         digest: Vec<u8>,
@@ -131,11 +143,15 @@ columns! {
 #[derive(Default)]
 pub(super) struct Columns {
     pub(super) events: Events,
+    pub(super) instances: Instances,
+    pub(super) again: Again,
     pub(super) begun: Begun,
     pub(super) ended: Ended,
     pub(super) succeeded: Succeeded,
     pub(super) spawned: Spawned,
     pub(super) stages: Stages,
+    /// Positions of stages that read something else now.
+    pub(super) unread: Vec<i64>,
     pub(super) inputs: Inputs,
     pub(super) outputs: Outputs,
     pub(super) parts: Parts,
@@ -151,6 +167,17 @@ impl Columns {
         for event in &changes.events {
             columns.events.push(event.time.0, json_text(&event.body)?);
         }
+        for expansion in &changes.expanded {
+            let template = i64::from(expansion.template);
+            for (place, name, kind) in &expansion.new {
+                let (name, kind) = (name.as_str().to_owned(), kind.as_str().to_owned());
+                columns.instances.push(template, i64::from(*place), name, kind);
+            }
+            for place in &expansion.again {
+                columns.again.push(template, i64::from(*place));
+            }
+        }
+        columns.unread.extend(changes.unread.iter().map(|place| i64::from(*place)));
         columns.attempts(changes)?;
         columns.stages(directory.run, changes, origins)?;
         for (place, inputs) in &changes.inputs {
@@ -158,6 +185,7 @@ impl Columns {
                 columns.inputs.push(
                     i64::from(*place),
                     input.port.as_str().to_owned(),
+                    input.item.clone().unwrap_or_default(),
                     input.stage.as_str().to_owned(),
                     input.output.as_str().to_owned(),
                     input.digest.as_bytes().to_vec(),
@@ -255,6 +283,7 @@ impl Columns {
                 change.finished.map(|time| time.0),
                 change.failure.is_some(),
                 change.failure.flatten().map(json_text).transpose()?,
+                change.anew,
             );
         }
         Ok(())

@@ -1,14 +1,14 @@
 //! Runs come and go: creating, taking up, leases, and what dead engines leave.
 
 use sqlx::PgConnection;
-use wick_core::{Digest, Event, EventBody, RunId, RunState, Timestamp};
+use wick_core::{Digest, Event, EventBody, RunId, RunState, StageName, Timestamp};
 
 use super::append::token;
 use super::{PostgresStore, clean, json_text};
 use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
 use crate::records::{EngineId, LEASE_MICROS, Lease, NewRun, check_names};
-use crate::rows::{LeaseRow, RunningRow, text};
+use crate::rows::{LeaseRow, RunningRow};
 
 const NEW_RUN: &str = "
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
@@ -161,33 +161,32 @@ impl PostgresStore {
     pub(super) async fn take_run(
         &self,
         run: &RunId,
+        left: &[StageName],
         engine: &EngineId,
         now: Timestamp,
     ) -> StoreResult<Lease> {
-        let id = self.directory(run).await?.run;
+        // Read anew: another engine may have added instances.
+        let directory = self.find_directory(run).await?;
+        let id = directory.ok_or_else(|| StoreError::NoRun(run.clone()))?.run;
+        let left: Vec<&str> = left.iter().map(StageName::as_str).collect();
         self.write(async |connection| {
             // First the lease, then the run: in the order of an engine that ends its run.
             self.check_free(connection, LOCKED_LEASE_OF, run, id, engine, now).await?;
-            let state: String =
-                sqlx::query_scalar("SELECT state FROM runs WHERE id = $1 FOR NO KEY UPDATE")
-                    .bind(id)
-                    .fetch_one(&mut *connection)
-                    .await
-                    .map_err(|error| self.refused(error))?;
+            let query =
+                sqlx::query("SELECT state FROM runs WHERE id = $1 FOR NO KEY UPDATE").bind(id);
+            self.execute(connection, query).await?;
             // There was no lease to lock, and another engine took the run in the meantime. Only
             // looked at: who holds that lease may wait for the run, which is locked here.
             self.check_free(connection, LEASE_OF, run, id, engine, now).await?;
-            let state: RunState = text("a state", &state)?;
-            if state != RunState::Running && !state.can_become(RunState::Running) {
-                return Err(StoreError::Refused(format!("run {run} {state}: nothing is left")));
-            }
             self.lose_attempts(connection, id, now).await?;
             let query = sqlx::query(
                 "UPDATE stages SET state = 'queued', because = NULL, started = NULL,
                                    finished = NULL, failure = NULL
-                 WHERE run_id = $1 AND state NOT IN ('queued', 'succeeded', 'cached')",
+                 WHERE run_id = $1 AND state NOT IN ('queued', 'succeeded', 'cached')
+                   AND template IS NULL AND name <> ALL ($2)",
             )
-            .bind(id);
+            .bind(id)
+            .bind(&left);
             self.execute(connection, query).await?;
             let query =
                 sqlx::query("UPDATE runs SET state = 'running', finished = NULL WHERE id = $1")
@@ -226,6 +225,16 @@ impl PostgresStore {
             .await
             .map_err(|error| self.refused(error))?;
         Err(StoreError::Leased { run: run.clone(), host, pid, since: Timestamp(since) })
+    }
+
+    pub(super) async fn engine_of(&self, run: &RunId) -> StoreResult<Option<EngineId>> {
+        let id = self.directory(run).await?.run;
+        let held: Option<LeaseRow> = sqlx::query_as(LEASE_OF)
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        Ok(held.map(|held| held.state()).transpose()?.map(|held| held.engine))
     }
 
     pub(super) async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use wick_core::{AttemptState, Effect, Event, Failure, Fingerprint, Output, StageOrigin};
+use wick_core::{AttemptState, Effect, Event, Failure, Fingerprint, Input, Output, StageOrigin};
 
 use super::runs::{array, token};
 use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::changes::{
-    AttemptEnd, BegunAttempt, Changes, EndedAttempt, Source, StageChange, fold, refuse,
+    AttemptEnd, BegunAttempt, Changes, EndedAttempt, Expansion, Source, StageChange, fold, refuse,
 };
 use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
@@ -22,7 +22,9 @@ use crate::records::Lease;
 const LEASE_HOLDS: &str = "SELECT 1 FROM leases WHERE run_id = $1 AND token = $2";
 
 // The statements that follow, in this order, each over a JSON array of rows: `$3` for the first,
-// `$4` for the second, … `->` and `->>` take a column of a row by its place.
+// The statements that follow, in this order, each over a JSON array of rows: `$3` for the first,
+// `$4` for the second, … `->` and `->>` take a column of a row by its place. Instances come before
+// all that tells of attempts, for they may start in the batch that names them.
 //
 // `$1 + 0 * new.key` is `$1`. Written so, it says nothing before there is a row of `new`: so the
 // planner takes the rows one by one and finds each in the table by its key, and does not go
@@ -32,20 +34,47 @@ const EVENTS: &str = ";
     INSERT INTO events (run_id, time, body)
         SELECT $1, value ->> 0, value -> 1 FROM json_each($3)";
 
+const INSTANCES: &str = ";
+    INSERT INTO stages (run_id, position, name, kind, state, template)
+        SELECT $1, value ->> 1, value ->> 2, value ->> 3, 'queued', value ->> 0
+        FROM json_each($4)";
+
+/// What an instance has made stays; if it has made nothing it waits again.
+const AGAIN: &str = ";
+    UPDATE stages
+        SET because = NULL,
+            started = CASE WHEN stages.state IN ('succeeded', 'cached') THEN stages.started END,
+            finished = CASE WHEN stages.state IN ('succeeded', 'cached') THEN stages.finished END,
+            failure = NULL,
+            state = CASE WHEN stages.state IN ('succeeded', 'cached') THEN stages.state
+                         ELSE 'queued' END
+        FROM json_each($5) AS new
+        WHERE stages.run_id = $1 + 0 * new.key AND stages.position = new.value ->> 1
+          AND stages.template = new.value ->> 0";
+
+const NO_ITEM: &str = ";
+    UPDATE stages
+        SET state = 'skipped', because = '\"no_item\"', fingerprint = NULL, failure = NULL,
+            started = NULL, finished = new.value ->> 2, source_run_id = NULL,
+            source_position = NULL, source_attempt = NULL
+        FROM json_each($6) AS new
+        WHERE stages.run_id = $1 + 0 * new.key AND stages.template = new.value ->> 0
+          AND stages.position NOT IN (SELECT value FROM json_each(new.value -> 1))";
+
 const BEGUN: &str = ";
     INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
                           finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4,
                value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
                value ->> 11, value ->> 12
-        FROM json_each($4)";
+        FROM json_each($7)";
 
 const ENDED: &str = ";
     UPDATE attempts
         SET state = new.value ->> 3, finished = new.value ->> 4, wall_micros = new.value ->> 5,
             cpu_micros = new.value ->> 6, max_rss_bytes = new.value ->> 7,
             failure = new.value ->> 8, effects = new.value ->> 9
-        FROM json_each($5) AS new
+        FROM json_each($8) AS new
         WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1 AND attempts.token = new.value ->> 2
           AND attempts.state = 'running'";
@@ -53,7 +82,7 @@ const ENDED: &str = ";
 const SUCCEEDED: &str = ";
     INSERT INTO fingerprints (fingerprint, run_id, position, attempt)
         SELECT a.fingerprint, a.run_id, a.position, a.attempt
-        FROM json_each($6) AS new CROSS JOIN attempts a
+        FROM json_each($9) AS new CROSS JOIN attempts a
             ON a.run_id = $1 AND a.position = new.value ->> 0 AND a.attempt = new.value ->> 1
         WHERE true
         ON CONFLICT (fingerprint) DO UPDATE
@@ -61,42 +90,48 @@ const SUCCEEDED: &str = ";
 
 const SPAWNED: &str = ";
     UPDATE attempts SET pid = new.value ->> 2
-        FROM json_each($7) AS new
+        FROM json_each($10) AS new
         WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1";
 
 const STAGES: &str = ";
     UPDATE stages
         SET state = new.value ->> 2,
-            fingerprint = coalesce(unhex(new.value ->> 3), fingerprint),
+            fingerprint = coalesce(unhex(new.value ->> 3), iif(new.value ->> 13, NULL, fingerprint)),
             attempts = coalesce(new.value ->> 4, attempts),
-            source_run_id = coalesce(new.value ->> 5, source_run_id),
-            source_position = coalesce(new.value ->> 6, source_position),
-            source_attempt = coalesce(new.value ->> 7, source_attempt),
+            source_run_id = coalesce(new.value ->> 5, iif(new.value ->> 13, NULL, source_run_id)),
+            source_position = coalesce(new.value ->> 6,
+                                       iif(new.value ->> 13, NULL, source_position)),
+            source_attempt = coalesce(new.value ->> 7,
+                                      iif(new.value ->> 13, NULL, source_attempt)),
             because = new.value ->> 8,
-            started = coalesce(started, new.value ->> 9),
+            started = coalesce(iif(new.value ->> 13, NULL, started), new.value ->> 9),
             finished = new.value ->> 10,
-            failure = CASE new.value ->> 11 WHEN 1 THEN new.value ->> 12 ELSE failure END
-        FROM json_each($8) AS new
+            failure = iif(new.value ->> 11, new.value ->> 12, iif(new.value ->> 13, NULL, failure))
+        FROM json_each($11) AS new
         WHERE stages.run_id = $1 + 0 * new.key AND stages.position = new.value ->> 0
-          AND CASE stages.state WHEN 'lost' THEN 'failed' ELSE stages.state END
-              = new.value ->> 1";
+          AND CASE WHEN new.value ->> 1 = 'ended' THEN stages.state NOT IN ('queued', 'running')
+                   WHEN stages.state = 'lost' THEN new.value ->> 1 = 'failed'
+                   ELSE stages.state = new.value ->> 1 END";
+
+const UNREAD: &str = ";
+    DELETE FROM inputs WHERE run_id = $1 AND position IN (SELECT value FROM json_each($12))";
 
 const INPUTS: &str = ";
-    INSERT OR REPLACE INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
-               value ->> 5
-        FROM json_each($9)";
+    INSERT INTO inputs (run_id, position, port, item, from_stage, from_output, digest, place)
+        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+               unhex(value ->> 5), value ->> 6
+        FROM json_each($13)";
 
 const OUTPUTS: &str = ";
     INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
                unhex(value ->> 5), value ->> 6, value -> 7
-        FROM json_each($10)";
+        FROM json_each($14)";
 
 const PARTS: &str = ";
     INSERT OR IGNORE INTO fingerprint_parts (fingerprint, parts)
-        SELECT unhex(value ->> 0), value ->> 1 FROM json_each($11)";
+        SELECT unhex(value ->> 0), value ->> 1 FROM json_each($15)";
 
 /// The columns of a new attempt, in the order in which [`BEGUN`] reads them.
 type BegunColumns<'a> = (
@@ -130,6 +165,7 @@ type StageColumns<'a> = (
     Option<i64>,
     u8,
     Option<&'a Failure>,
+    u8,
 );
 
 /// One of the statements of a batch.
@@ -167,8 +203,20 @@ fn parts(
     directory: &Directory,
     changes: &Changes<'_>,
     origins: &HashMap<&StageOrigin, (i64, u32)>,
-) -> StoreResult<[Part; 9]> {
+) -> StoreResult<[Part; 13]> {
     let events: Vec<_> = changes.events.iter().map(|event| (event.time.0, &event.body)).collect();
+    let expanded = || changes.expanded.iter();
+    let instances: Vec<_> = expanded()
+        .flat_map(|Expansion { template, new, .. }| {
+            new.iter().map(move |(place, name, kind)| (template, place, name, kind))
+        })
+        .collect();
+    let again: Vec<_> = expanded()
+        .flat_map(|Expansion { template, again, .. }| {
+            again.iter().map(move |place| (template, place))
+        })
+        .collect();
+    let listed: Vec<_> = expanded().map(|e| (e.template, e.listed(), e.time.0)).collect();
     let begun: Vec<_> = changes.begun.iter().map(begun_columns).collect();
     let ended: Vec<_> = changes.ended.iter().map(ended_columns).collect();
     let stages: Vec<_> =
@@ -178,7 +226,9 @@ fn parts(
         .iter()
         .flat_map(|(place, inputs)| {
             inputs.iter().enumerate().map(move |(number, input)| {
-                (place, &input.port, &input.stage, &input.output, input.digest, number)
+                let Input { port, stage, output, item, digest } = input;
+                let item = item.as_deref().unwrap_or_default();
+                (place, port, item, stage, output, digest, number)
             })
         })
         .collect();
@@ -194,11 +244,15 @@ fn parts(
         .collect();
     Ok([
         Part::new(EVENTS, &events)?,
+        Part::new(INSTANCES, &instances)?,
+        Part::expecting(AGAIN, &again, Misfit::Misplaced)?,
+        Part::new(NO_ITEM, &listed)?,
         Part::new(BEGUN, &begun)?,
         Part::expecting(ENDED, &ended, Misfit::Stale)?,
         Part::new(SUCCEEDED, &changes.succeeded)?,
         Part::new(SPAWNED, &changes.spawned)?,
         Part::expecting(STAGES, &stages, Misfit::Misplaced)?,
+        Part::new(UNREAD, &changes.unread)?,
         Part::new(INPUTS, &inputs)?,
         Part::new(OUTPUTS, &outputs)?,
         Part::new(PARTS, &changes.parts)?,
@@ -267,6 +321,7 @@ fn stage_columns<'a>(
         change.finished.map(|time| time.0),
         u8::from(change.failure.is_some()),
         change.failure.flatten(),
+        u8::from(change.anew),
     )
 }
 
@@ -305,6 +360,7 @@ impl SqliteStore {
         })
         .await?;
         self.keep_keys(new_keys);
+        self.keep_instances(&lease.run, &directory, &changes);
         Ok(())
     }
 
@@ -316,12 +372,11 @@ impl SqliteStore {
         let mut found = HashMap::new();
         for change in &changes.stages {
             let Some(Source::Origin(origin)) = change.source else { continue };
-            let directory = self.directory(&origin.run).await?;
-            let place = directory.place(&origin.stage).ok_or_else(|| {
-                let StageOrigin { run, stage, .. } = origin;
+            let StageOrigin { run, stage, .. } = origin;
+            let (run_id, place) = self.place(run, stage).await?.ok_or_else(|| {
                 refuse(change.stage, &format!("run {run} has no stage {stage} to reuse"))
             })?;
-            found.insert(origin, (directory.run, place));
+            found.insert(origin, (run_id, place));
         }
         Ok(found)
     }
@@ -332,7 +387,7 @@ impl SqliteStore {
         lease: &Lease,
         directory: &Directory,
         changes: &Changes<'_>,
-        parts: [Part; 9],
+        parts: [Part; 13],
     ) -> StoreResult<()> {
         // Batches come in a few shapes, so a few prepared texts do for all.
         let mut sql = LEASE_HOLDS.to_owned();

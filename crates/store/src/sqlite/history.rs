@@ -47,7 +47,7 @@ const LATEST_METRICS: &str = "
     JOIN metric_keys k ON k.id = m.key_id
     WHERE s.run_id = (SELECT id FROM runs WHERE public_id = $1)
       AND ($2 IS NULL OR k.name = $2 OR s.name || '.' || k.name = $2)
-    ORDER BY s.position, k.name";
+    ORDER BY coalesce(s.template, s.position), s.position, k.name";
 
 /// CROSS JOIN: from each fingerprint asked for to its rows, by their keys.
 const CACHED: &str = "

@@ -24,6 +24,7 @@ use sqlx::{ConnectOptions, Connection, Either, Executor, Sqlite, SqliteConnectio
 use tokio::sync::{Mutex, MutexGuard};
 use wick_core::{Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, Timestamp};
 
+use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
@@ -117,6 +118,26 @@ impl SqliteStore {
             return Ok(directory);
         }
         self.find_directory(run).await?.ok_or_else(|| StoreError::NoRun(run.clone()))
+    }
+
+    /// The run and the place in it of a stage that an attempt was made of.
+    async fn place(&self, run: &RunId, stage: &StageName) -> StoreResult<Option<(i64, u32)>> {
+        let directory = self.directory(run).await?;
+        if let Some(place) = directory.place(stage) {
+            return Ok(Some((directory.run, place)));
+        }
+        // It may be an instance that has come to the run since.
+        let directory = self.find_directory(run).await?;
+        Ok(directory.and_then(|directory| Some((directory.run, directory.place(stage)?))))
+    }
+
+    /// Remembers the places of instances that have come to `run`.
+    fn keep_instances(&self, run: &RunId, directory: &Directory, changes: &Changes<'_>) {
+        let mut new = changes.expanded.iter().flat_map(|expansion| &expansion.new).peekable();
+        if new.peek().is_some() {
+            let new = new.map(|(place, name, _)| (*name, *place));
+            self.directories.keep(run, directory.with(new));
+        }
     }
 
     fn key(&self, key: &MetricKey) -> Option<i64> {

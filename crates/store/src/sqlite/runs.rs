@@ -1,13 +1,15 @@
 //! Runs come and go: creating, taking up, leases, and what dead engines leave.
 
 use sqlx::{Connection, SqliteConnection};
-use wick_core::{AttemptState, Digest, Event, EventBody, RunId, RunState, Timestamp, Token};
+use wick_core::{
+    AttemptState, Digest, Event, EventBody, RunId, RunState, StageName, Timestamp, Token,
+};
 
 use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::directory::Directory;
 use crate::error::{StoreError, StoreResult};
 use crate::records::{EngineId, LEASE_MICROS, Lease, NewRun, check_names};
-use crate::rows::{LeaseRow, RunningRow, text};
+use crate::rows::{LeaseRow, RunningRow};
 
 /// `$1` is the run's public id; the rest is named where it is bound.
 const CREATE: &str = "
@@ -95,10 +97,13 @@ impl SqliteStore {
     pub(super) async fn take_run(
         &self,
         run: &RunId,
+        left: &[StageName],
         engine: &EngineId,
         now: Timestamp,
     ) -> StoreResult<Lease> {
-        let id = self.directory(run).await?.run;
+        // Read anew: another engine may have added instances.
+        let directory = self.find_directory(run).await?;
+        let id = directory.ok_or_else(|| StoreError::NoRun(run.clone()))?.run;
         self.write(async |connection| {
             let held: Option<LeaseRow> = sqlx::query_as(LEASE_OF)
                 .bind(id)
@@ -118,20 +123,12 @@ impl SqliteStore {
                 let (run, since) = (run.clone(), Timestamp(since));
                 return Err(StoreError::Leased { run, host, pid, since });
             }
-            let state: String = sqlx::query_scalar("SELECT state FROM runs WHERE id = $1")
-                .bind(id)
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(|error| self.refused(error))?;
-            let state: RunState = text("a state", &state)?;
-            if state != RunState::Running && !state.can_become(RunState::Running) {
-                return Err(StoreError::Refused(format!("run {run} {state}: nothing is left")));
-            }
             self.lose_attempts(connection, id, now).await?;
             let query = sqlx::query(
                 "UPDATE stages SET state = 'queued', because = NULL, started = NULL,
                                    finished = NULL, failure = NULL
-                     WHERE run_id = $1 AND state NOT IN ('queued', 'succeeded', 'cached');
+                     WHERE run_id = $1 AND state NOT IN ('queued', 'succeeded', 'cached')
+                       AND template IS NULL AND name NOT IN (SELECT value FROM json_each($7));
                  UPDATE runs SET state = 'running', finished = NULL WHERE id = $1;
                  INSERT OR REPLACE INTO leases (run_id, token, host, pid, process_start, expires)
                      VALUES ($1, $2, $3, $4, $5, $6)",
@@ -141,12 +138,23 @@ impl SqliteStore {
             .bind(&engine.host)
             .bind(i64::from(engine.pid))
             .bind(engine.process_start as i64)
-            .bind(now.0 + LEASE_MICROS);
+            .bind(now.0 + LEASE_MICROS)
+            .bind(array(left)?);
             query.execute(&mut *connection).await.map_err(|error| self.refused(error))?;
             Ok(())
         })
         .await?;
         Ok(Lease { run: run.clone(), engine: engine.token })
+    }
+
+    pub(super) async fn engine_of(&self, run: &RunId) -> StoreResult<Option<EngineId>> {
+        let id = self.directory(run).await?.run;
+        let held: Option<LeaseRow> = sqlx::query_as(LEASE_OF)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        Ok(held.map(|held| held.state()).transpose()?.map(|held| held.engine))
     }
 
     pub(super) async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use wick_core::{
-    AttemptState, Digest, Effect, EventBody, RunState, SkipReason, StageOrigin, Timestamp, Token,
+    AttemptState, Digest, Effect, EventBody, Input, RunState, SkipReason, StageOrigin, Timestamp,
+    Token,
 };
 use wick_store::{LEASE_MICROS, SourceStamp, Store, StoreError, this_engine};
 
@@ -226,17 +227,17 @@ pub async fn what_does_not_fit_is_refused_whole(store: &dyn Store) {
 pub async fn a_lease_is_held_by_one_engine(store: &dyn Store) {
     let driven = Driven::new(store, &["a"]).await;
     let other = engine();
-    let taken = store.take_run(&driven.run, &other, now()).await;
+    let taken = store.take_run(&driven.run, &[], &other, now()).await;
     assert!(
         matches!(&taken, Err(StoreError::Leased { host, pid: 17, .. }) if host == "elsewhere"),
         "{taken:?}"
     );
-    let again = store.take_run(&driven.run, &driven.engine, now()).await.expect("its own");
+    let again = store.take_run(&driven.run, &[], &driven.engine, now()).await.expect("its own");
     assert_eq!(again, driven.lease);
     store.renew_lease(&driven.lease, now()).await.expect("it holds");
 
     let later = Timestamp(now().0 + LEASE_MICROS + 1_000_000);
-    let lease = store.take_run(&driven.run, &other, later).await.expect("it ran out");
+    let lease = store.take_run(&driven.run, &[], &other, later).await.expect("it ran out");
     let lost = store.renew_lease(&driven.lease, later).await;
     assert!(matches!(lost, Err(StoreError::LeaseLost(_))), "{lost:?}");
     let lost = driven.try_tell([skipped("a", "a")]).await;
@@ -244,7 +245,7 @@ pub async fn a_lease_is_held_by_one_engine(store: &dyn Store) {
     let lost = driven.try_tell([points("a", 1, &[("loss", 0, 1.0)])]).await;
     assert!(matches!(lost, Err(StoreError::LeaseLost(_))), "{lost:?}");
     store.renew_lease(&lease, later).await.expect("the new one holds");
-    let nobody = store.take_run(&new_run(&[]).id, &other, now()).await;
+    let nobody = store.take_run(&new_run(&[]).id, &[], &other, now()).await;
     assert!(matches!(nobody, Err(StoreError::NoRun(_))), "{nobody:?}");
 }
 
@@ -296,7 +297,7 @@ pub async fn a_run_is_taken_up(store: &dyn Store) {
         .await;
     let later = Timestamp(now().0 + LEASE_MICROS + 1_000_000);
     let engine = engine();
-    let lease = store.take_run(&driven.run, &engine, later).await.expect("it ran out");
+    let lease = store.take_run(&driven.run, &[], &engine, later).await.expect("it ran out");
     let taken = Driven { store, run: driven.run.clone(), lease, engine };
     use AttemptState::{Failed, Lost, Queued, Succeeded};
     assert_eq!(taken.states().await, [Succeeded, Queued, Queued, Queued]);
@@ -314,36 +315,191 @@ pub async fn a_run_is_taken_up(store: &dyn Store) {
     assert_eq!(taken.states().await, [Succeeded, Succeeded, Queued, Queued]);
 }
 
-pub async fn a_run_that_ended_can_be_taken_up_unless_it_succeeded(store: &dyn Store) {
-    for (state, again) in [
-        (RunState::Failed, true),
-        (RunState::Cancelled, true),
-        (RunState::Interrupted, true),
-        (RunState::Succeeded, false),
-    ] {
-        let driven = Driven::new(store, &["a"]).await;
+pub async fn a_run_that_ended_can_be_taken_up(store: &dyn Store) {
+    use AttemptState::{Failed, Queued, Succeeded};
+    for state in [RunState::Failed, RunState::Cancelled, RunState::Interrupted, RunState::Succeeded]
+    {
+        let driven = Driven::new(store, &["a", "b", "c"]).await;
+        driven.succeed("a", "a").await;
+        for name in ["b", "c"] {
+            let token = Token(number());
+            driven.tell([started(name, 1, token, name), finished(name, 1, token, Failed)]).await;
+        }
         driven.end(state).await;
         assert_eq!(driven.state().await, state);
-        let taken = store.take_run(&driven.run, &engine(), now()).await;
-        if again {
-            taken.expect("nobody drives it");
-            let record = store.run(&driven.run).await.expect("an answer").expect("the run");
-            assert_eq!((record.state, record.finished), (RunState::Running, None));
-        } else {
-            assert!(matches!(taken, Err(StoreError::Refused(_))), "{taken:?}");
-        }
+        let left = [stage("c")];
+        store.take_run(&driven.run, &left, &engine(), now()).await.expect("nobody drives it");
+        let record = store.run(&driven.run).await.expect("an answer").expect("the run");
+        assert_eq!((record.state, record.finished), (RunState::Running, None));
+        assert_eq!(driven.states().await, [Succeeded, Queued, Failed], "what is left stays");
     }
+}
+
+pub async fn a_stage_that_succeeded_is_done_again(store: &dyn Store) {
+    let driven = Driven::new(store, &["a", "b", "c"]).await;
+    let token = Token(number());
+    let mut start = started("a", 1, token, "old");
+    if let EventBody::AttemptStarted { inputs, .. } = &mut start {
+        *inputs = vec![input("data", "elsewhere", "old"), input("more", "elsewhere", "old")];
+    }
+    driven.tell([start, finished("a", 1, token, AttemptState::Succeeded)]).await;
+    driven.tell([points("a", 1, &[("m", 0, 1.0)])]).await;
+    driven.succeed("b", "b").await;
+    driven.end(RunState::Succeeded).await;
+    let again = |name: &str| EventBody::StageRequeued { stage: stage(name) };
+    let engine = engine();
+    let lease = store.take_run(&driven.run, &[], &engine, now()).await.expect("nobody drives it");
+    let taken = Driven { store, run: driven.run.clone(), lease, engine };
+    let first_start = store.stages(&taken.run).await.expect("stages")[0].started;
+
+    // Until it is requeued, it stands.
+    let token = Token(number());
+    let early = taken.try_tell([started("a", 2, token, "new")]).await;
+    assert!(matches!(early, Err(StoreError::Refused(_))), "{early:?}");
+    let waiting = taken.try_tell([again("c")]).await;
+    assert!(matches!(waiting, Err(StoreError::Refused(_))), "{waiting:?}");
+    assert_eq!(store.artifacts(&taken.run).await.expect("artifacts").len(), 4);
+    let mut start = started("a", 2, token, "new");
+    if let EventBody::AttemptStarted { inputs, .. } = &mut start {
+        *inputs = vec![input("data", "elsewhere", "new")];
+    }
+    taken.tell([again("a"), start]).await;
+    let made = store.artifacts(&taken.run).await.expect("artifacts");
+    assert_eq!(made.len(), 2, "what it made before is no longer the run's");
+    assert!(store.latest_metrics(&taken.run).await.expect("metrics").is_empty());
+    let inputs = store.inputs(&taken.run).await.expect("inputs");
+    assert_eq!((inputs.len(), inputs[0].digest), (1, Digest::of(b"new")));
+    let stages = store.stages(&taken.run).await.expect("stages");
+    assert_eq!((stages[0].state, stages[0].attempts), (AttemptState::Running, 2));
+    assert!(stages[0].started > first_start);
+    let running = taken.try_tell([again("a")]).await;
+    assert!(matches!(running, Err(StoreError::Refused(_))), "{running:?}");
+    taken.tell([finished("a", 2, token, AttemptState::Succeeded)]).await;
+
+    // Requeued, it may come to any other end, and then nothing of it is left.
+    taken.tell([again("b")]).await;
+    taken.tell([skipped("b", "a")]).await;
+    let stages = store.stages(&taken.run).await.expect("stages");
+    assert_eq!((stages[1].state, stages[1].fingerprint), (AttemptState::Skipped, None));
+    let made = store.artifacts(&taken.run).await.expect("artifacts");
+    assert!(made.len() == 2 && made.iter().all(|made| made.stage == "a"));
+    // The attempts stay in the history, and what they made in the cache.
+    assert_eq!(store.attempts(&taken.run).await.expect("attempts").len(), 3);
+    let prints = [fingerprint("old"), fingerprint("new"), fingerprint("b")];
+    let found = store.find_cached(&prints).await.expect("an answer");
+    assert!(found.iter().all(Option::is_some), "{found:?}");
+}
+
+fn expanded(name: &str, instances: &[&str]) -> EventBody {
+    let kind: wick_core::KindName = "command".parse().expect("a name");
+    EventBody::StageExpanded {
+        stage: stage(name),
+        instances: instances.iter().map(|name| (stage(name), kind.clone())).collect(),
+    }
+}
+
+fn gathered(name: &str, state: AttemptState) -> EventBody {
+    EventBody::StageGathered { stage: stage(name), state }
+}
+
+pub async fn a_list_brings_instances(store: &dyn Store) {
+    use AttemptState::{Failed, Queued, Running, Succeeded};
+    let driven = Driven::new(store, &["fit", "last"]).await;
+    let token = Token(number());
+    // The first instance starts in the batch that names it.
+    driven
+        .tell([
+            expanded("fit", &["fit[x=0]", "fit[x=1]"]),
+            started("fit[x=0]", 1, token, "zero"),
+            points("fit[x=0]", 1, &[("m", 0, 1.0)]),
+        ])
+        .await;
+    let stages = store.stages(&driven.run).await.expect("stages");
+    let names: Vec<_> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+    assert_eq!(names, ["fit", "fit[x=0]", "fit[x=1]", "last"], "after the stage itself");
+    assert_eq!(stages[1].template, Some(stage("fit")));
+    assert_eq!((stages[0].template.as_ref(), stages[0].attempts), (None, 0));
+    assert!(stages[0].started.is_some());
+    assert_eq!(driven.states().await, [Running, Running, Queued, Queued]);
+    driven.tell([finished("fit[x=0]", 1, token, Succeeded)]).await;
+    let other = Token(number());
+    driven
+        .tell([started("fit[x=1]", 1, other, "one"), finished("fit[x=1]", 1, other, Failed)])
+        .await;
+    driven.tell([gathered("fit", Failed), skipped("last", "fit")]).await;
+    driven.end(RunState::Failed).await;
+    let late = driven.try_tell([gathered("fit", Failed)]).await;
+    assert!(late.is_err(), "{late:?}");
+
+    // Another engine, with a list of its own: one item has gone, one is new.
+    let engine = engine();
+    let lease = store.take_run(&driven.run, &[], &engine, now()).await.expect("nobody drives it");
+    let taken = Driven { store, run: driven.run.clone(), lease, engine };
+    assert_eq!(taken.states().await, [Queued, Succeeded, Failed, Queued], "they wait for the list");
+    taken.tell([expanded("fit", &["fit[x=0]", "fit[x=2]"])]).await;
+    let stages = store.stages(&taken.run).await.expect("stages");
+    let shown: Vec<_> = stages.iter().map(|record| (record.stage.as_str(), record.state)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("fit", Running),
+            ("fit[x=0]", Succeeded),
+            ("fit[x=1]", AttemptState::Skipped),
+            ("fit[x=2]", Queued),
+            ("last", Queued)
+        ]
+    );
+    assert_eq!(stages[2].because, Some(SkipReason::NoItem));
+    let token = Token(number());
+    let mut last = started("last", 1, token, "last");
+    if let EventBody::AttemptStarted { inputs, .. } = &mut last {
+        let item = |label: &str, from: &str| Input {
+            item: Some(label.to_owned()),
+            ..input("models", from, label)
+        };
+        *inputs = vec![item("x=2", "fit[x=2]"), item("x=0", "fit[x=0]")];
+    }
+    taken.succeed("fit[x=2]", "two").await;
+    taken.tell([gathered("fit", Succeeded), last]).await;
+    let inputs = store.inputs(&taken.run).await.expect("inputs");
+    let read: Vec<_> =
+        inputs.iter().map(|read| (read.item.as_deref(), read.from_stage.as_str())).collect();
+    assert_eq!(read, [(Some("x=2"), "fit[x=2]"), (Some("x=0"), "fit[x=0]")]);
+    taken.tell([finished("last", 1, token, Succeeded)]).await;
+    taken.end(RunState::Succeeded).await;
+
+    // The list as it was, once more: what is there again is queued again.
+    let engine = self::engine();
+    let lease = store.take_run(&driven.run, &[], &engine, now()).await.expect("nobody drives it");
+    let taken = Driven { store, run: driven.run.clone(), lease, engine };
+    let again = EventBody::StageRequeued { stage: stage("fit") };
+    taken.tell([again, expanded("fit", &["fit[x=1]", "fit[x=0]"])]).await;
+    let states = taken.states().await;
+    assert_eq!(states, [Running, Succeeded, Queued, AttemptState::Skipped, Succeeded]);
+    let made = store.artifacts(&taken.run).await.expect("artifacts");
+    assert!(made.iter().all(|made| made.stage != "fit[x=2]"), "that is no longer the run's");
+    let stray = taken.try_tell([gathered("fit", Succeeded), expanded("last", &["fit[x=0]"])]).await;
+    assert!(matches!(stray, Err(StoreError::Refused(_))), "{stray:?}");
+    let found = store.find_cached(&[fingerprint("two")]).await.expect("an answer");
+    let origin = found[0].as_ref().expect("it is there").origin.clone();
+    // Its outputs can be reused elsewhere, although they came with a list.
+    let second = Driven::new(store, &["b"]).await;
+    second.tell([cached("b", "two", origin, Vec::new())]).await;
+    assert_eq!(store.artifacts(&second.run).await.expect("artifacts").len(), 2);
 }
 
 pub async fn a_cancel_reaches_the_engine(store: &dyn Store) {
     let driven = Driven::new(store, &["a"]).await;
     assert!(!store.cancel_requested(&driven.run).await.expect("an answer"));
+    let held = store.engine_of(&driven.run).await.expect("an answer");
+    assert_eq!(held, Some(driven.engine.clone()));
     store.request_cancel(&driven.run, now()).await.expect("a request");
     assert!(store.cancel_requested(&driven.run).await.expect("an answer"));
     driven.end(RunState::Cancelled).await;
+    assert_eq!(store.engine_of(&driven.run).await.expect("an answer"), None);
     assert!(!store.cancel_requested(&driven.run).await.expect("an answer"));
     store.request_cancel(&driven.run, now()).await.expect("nobody hears it");
-    store.take_run(&driven.run, &engine(), now()).await.expect("nobody drives it");
+    store.take_run(&driven.run, &[], &engine(), now()).await.expect("nobody drives it");
     assert!(!store.cancel_requested(&driven.run).await.expect("an answer"), "that is over");
     let nobody = store.request_cancel(&new_run(&[]).id, now()).await;
     assert!(matches!(nobody, Err(StoreError::NoRun(_))), "{nobody:?}");

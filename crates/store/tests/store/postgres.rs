@@ -168,7 +168,7 @@ fn of_many_engines_one_takes_a_run() {
                 store.interrupt_dead_runs(later).await.expect("an answer");
             }
             let later = Timestamp(now().0 + if free { 0 } else { 2 * LEASE_MICROS });
-            let take = async || store.take_run(&driven.run, &engine(), later).await;
+            let take = async || store.take_run(&driven.run, &[], &engine(), later).await;
             let taken = futures_util::future::join_all((0..6).map(|_| take())).await;
             assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1, "{taken:?}");
             for refused in taken.into_iter().filter_map(Result::err) {

@@ -21,6 +21,7 @@ enum Step {
     Retry(usize),
     Skip(usize),
     Cancel(usize),
+    Requeue(usize),
     /// Sends what has gathered.
     Send,
     /// The engine dies and another takes the run up.
@@ -41,7 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (stage.clone(), ends).prop_map(|(stage, end)| Step::Finish(stage, end)),
         2 => stage.clone().prop_map(Step::Retry),
         1 => stage.clone().prop_map(Step::Skip),
-        1 => stage.prop_map(Step::Cancel),
+        1 => stage.clone().prop_map(Step::Cancel),
+        2 => stage.prop_map(Step::Requeue),
         3 => Just(Step::Send),
         1 => Just(Step::TakeOver),
     ];
@@ -88,7 +90,8 @@ async fn live(store: &dyn Store, steps: &[Step]) {
                     .await;
                 later = Timestamp(later.0 + 2 * LEASE_MICROS);
                 let engine = engine();
-                let lease = store.take_run(&driven.run, &engine, later).await.expect("it ran out");
+                let lease =
+                    store.take_run(&driven.run, &[], &engine, later).await.expect("it ran out");
                 driven = Driven { store, run: driven.run, lease, engine };
                 for stage in &mut model {
                     if stage.state == AttemptState::Running {
@@ -144,6 +147,11 @@ fn body(model: &mut [Model], step: Step) -> Option<EventBody> {
         Step::Skip(place) if model[place].state == Queued => {
             model[place].state = Skipped;
             Some(skipped(STAGES[place], STAGES[0]))
+        }
+        Step::Requeue(place) if model[place].state.is_final() => {
+            model[place].state = Queued;
+            model[place].points = 0;
+            Some(EventBody::StageRequeued { stage: stage(STAGES[place]) })
         }
         Step::Cancel(place) if model[place].state == Queued => {
             model[place].state = Cancelled;

@@ -10,7 +10,9 @@ use indexmap::IndexMap;
 use wick_artifact::ArtifactStore;
 use wick_core::{Failure, FailureCause, PortName, PortType, RunId};
 use wick_stage::context::ASSIGNMENT_VERSION;
-use wick_stage::{AssignedInput, AssignedOutput, Assignment, StageError, StageResult, layout};
+use wick_stage::{
+    AssignedInput, AssignedOutput, Assignment, CheckpointPlace, StageError, StageResult, layout,
+};
 
 use crate::command::config::CommandConfig;
 use crate::command::launch::{CommandAttempt, Passed, ProcessSpec, variable};
@@ -37,6 +39,8 @@ pub struct Preparation {
     pub submission: Submission,
     pub run: RunId,
     pub artifacts: Arc<ArtifactStore>,
+    /// The folder of all checkpoints.
+    pub checkpoints: PathBuf,
     /// Of a command stage.
     pub command: Option<Arc<CommandConfig>>,
     pub passed: Arc<Passed>,
@@ -52,6 +56,15 @@ impl Preparation {
 
     pub fn carry_out(self) -> Result<ProcessSpec, Failure> {
         self.prepare().map_err(|error| error.to_failure())
+    }
+
+    /// Where the attempt saves its state.
+    fn checkpoint_place(&self) -> CheckpointPlace {
+        CheckpointPlace {
+            root: self.checkpoints.clone(),
+            fingerprint: self.submission.fingerprint,
+            line: self.submission.line,
+        }
     }
 
     fn prepare(&self) -> StageResult<ProcessSpec> {
@@ -96,6 +109,7 @@ impl Preparation {
             config,
             inputs: &inputs,
             cpus: planned.resources.cpus.max(1),
+            checkpoints: &self.checkpoint_place().folder(&self.run),
         };
         attempt.prepare(&self.passed)
     }
@@ -133,7 +147,7 @@ impl Preparation {
             base: plan.base.clone(),
             artifacts: std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()),
             cpus,
-            checkpoints: None,
+            checkpoints: Some(self.checkpoint_place()),
         };
         let path = folder.join(layout::ASSIGNMENT);
         let written = serde_json::to_vec_pretty(&assignment)
