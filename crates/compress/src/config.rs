@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use wick_nn::packed::Storage;
+use wick_nn::train::config::CheckpointSpec;
 
 /// How a model is made smaller. At least one of `prune` and `quantize` is needed; pruning comes
 /// first.
@@ -62,6 +63,10 @@ pub struct FineTune {
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub batch_size: usize,
+    /// How often the state of the training is saved, as of a `train` stage. Has no effect on the
+    /// outcome.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
 }
 
 /// How weights are stored.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Tensor, Var};
 use wick_core::{PortType, Progress};
 use wick_data::Dataset;
-use wick_nn::train::config::{CheckpointSpec, OptimizerSpec};
+use wick_nn::train::config::OptimizerSpec;
 use wick_nn::train::{
     BatchReport, EpochReport, FitSettings, Saver, StateError, TrainingState, Watcher, fit,
 };
@@ -77,6 +77,8 @@ impl TypedKind for Compress {
 
     fn check(&self, config: &CompressConfig, known: &Known<'_>) -> Checked {
         let mut checked = Checked::default();
+        let neutral = ["prune", "fine_tune", "checkpoint"];
+        checked.neutral_fields.push(neutral.map(Into::into).into());
         let has_train = known.input("train").is_some();
         if config.fine_tune().is_some() && !has_train {
             checked.issues.with(
@@ -225,7 +227,7 @@ fn train_on(
             Ok((name.clone(), Tensor::from_vec(values, weight.shape(), weight.device())?))
         })
         .collect::<NnResult<BTreeMap<_, _>>>()?;
-    let saver = Saver::new(context, CheckpointSpec::default());
+    let saver = Saver::new(context, config.checkpoint);
     fit(model, train, None, &settings, &mut HoldPruned { masks, saver, context })?;
     Ok(())
 }

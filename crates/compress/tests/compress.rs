@@ -1,16 +1,18 @@
 //! The `compress` kind, run as a worker runs it, on a small model of generated points.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::{Value, json};
 use wick_compress::kind::Compress;
-use wick_core::WorkerEvent;
+use wick_core::{Timestamp, WorkerEvent};
 use wick_data::Dataset;
 use wick_nn::train::{FitSettings, Unwatched, fit};
 use wick_nn::{Model, ModelInfo};
 use wick_report::Report;
 use wick_stage::context::CollectedEvents;
-use wick_stage::{Assignment, Context, Kind, Typed};
+use wick_stage::{Assignment, Context, EventSink, Kind, StageResult, Typed};
 
 /// Points around two centres, `rows` of them, written as a dataset.
 fn points(folder: &Path, rows: usize, shift: usize) {
@@ -58,7 +60,18 @@ fn model(folder: &Path, train: &Path) {
 }
 
 /// Runs the kind, and gives the metrics that it reported.
-fn compress(root: &Path, config: &Value) -> std::collections::BTreeMap<String, f64> {
+fn compress(root: &Path, config: &Value) -> BTreeMap<String, f64> {
+    let mut events = CollectedEvents::default();
+    attempt(root, config, &mut events).expect("it runs");
+    let points = events.0.into_iter().filter_map(|event| match event {
+        WorkerEvent::Metrics(points) => Some(points),
+        _ => None,
+    });
+    points.flatten().map(|point| (point.key.to_string(), point.value)).collect()
+}
+
+/// Runs an attempt, whose state is saved beside its inputs.
+fn attempt(root: &Path, config: &Value, events: &mut dyn EventSink) -> StageResult {
     let input = |kind: &str, name: &str| json!({"type": kind, "digest": "00".repeat(32), "path": root.join(name), "meta": {}});
     let assignment: Assignment = serde_json::from_value(json!({
         "version": 1, "run": "000000000000", "pipeline": "p", "stage": "compress", "attempt": 1,
@@ -70,23 +83,15 @@ fn compress(root: &Path, config: &Value) -> std::collections::BTreeMap<String, f
         },
         "outputs": {"model": {"type": "model"}, "report": {"type": "report"}},
         "base": root, "artifacts": root, "cpus": 1,
+        "checkpoints": {
+            "root": root.join("checkpoints"), "fingerprint": "11".repeat(32), "line": "shared",
+        },
     }))
     .expect("an assignment");
-    let mut events = CollectedEvents::default();
-    let mut context = Context::new(&assignment, root, &mut events);
+    let mut context = Context::new(&assignment, root, events);
     let kind = Typed(Compress);
     kind.ports(config).expect("a configuration that can work");
-    kind.run(config, &mut context).expect("it runs");
-    events
-        .0
-        .into_iter()
-        .filter_map(|event| match event {
-            WorkerEvent::Metrics(points) => Some(points),
-            _ => None,
-        })
-        .flatten()
-        .map(|point| (point.key.to_string(), point.value))
-        .collect()
+    kind.run(config, &mut context)
 }
 
 #[test]
@@ -141,4 +146,52 @@ fn what_cannot_be_done_is_refused_before_anything_runs() {
     let known = wick_stage::Known { base: Path::new("."), inputs: &inputs };
     let issues = Typed(Compress).check(&config, &known).issues.into_vec();
     assert!(issues[0].message.contains("no data to train on"), "{issues:?}");
+}
+
+/// Takes progress between two epochs only: it is as if the process was killed after the last, and
+/// none may come before the first.
+struct Between(f64, f64);
+
+impl EventSink for Between {
+    fn emit(&mut self, event: WorkerEvent) -> std::io::Result<()> {
+        if let WorkerEvent::Progress(progress) = event {
+            assert!(progress.done > self.0, "{progress:?}");
+            if progress.done > self.1 {
+                return Err(std::io::Error::other("killed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Later each time that it is asked: all progress is worth a report.
+    fn now(&self) -> Timestamp {
+        static TIME: AtomicI64 = AtomicI64::new(0);
+        Timestamp(TIME.fetch_add(1_000_000, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn fine_tuning_that_was_killed_goes_on_and_keeps_what_was_pruned_at_zero() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let root = root.path();
+    points(&root.join("train"), 300, 0);
+    points(&root.join("test"), 60, 10_000);
+    model(&root.join("model"), &root.join("train"));
+    let config = |checkpoint: &str| {
+        let fine_tune = json!({"epochs": 6, "learning_rate": 1e-2, "checkpoint": checkpoint});
+        json!({"prune": {"amount": 0.4, "fine_tune": fine_tune}, "seed": 3})
+    };
+    let weights =
+        || std::fs::read(root.join("outputs/model/weights.safetensors")).expect("weights");
+    let mut all = Between(0.0, f64::INFINITY);
+    attempt(root, &config("never"), &mut all).expect("it runs");
+    let undisturbed = weights();
+    std::fs::remove_dir_all(root.join("outputs")).expect("removed");
+
+    attempt(root, &config("1 epoch"), &mut Between(0.0, 3.5)).expect_err("it was killed");
+    let saved = root.join("checkpoints").join("11".repeat(32)).join("shared");
+    assert!(saved.join("3.ckpt").exists() && !saved.join("4.ckpt").exists());
+    let mut rest = Between(3.0, f64::INFINITY);
+    attempt(root, &config("1 epoch"), &mut rest).expect("it runs");
+    assert!(weights() == undisturbed, "it came to something else");
 }

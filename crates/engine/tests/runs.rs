@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         ("what_a_worker_saved_is_found_by_its_retry", what_a_worker_saved_is_found_by_its_retry),
         ("what_a_program_saved_outlives_its_attempt", what_a_program_saved_outlives_its_attempt),
         ("without_the_cache_a_run_finds_only_its_own", without_the_cache_a_run_finds_only_its_own),
+        ("checkpoints_that_nobody_came_back_for_are_swept", checkpoints_are_swept),
         ("what_cannot_start_is_told", what_cannot_start_is_told),
         ("a_killed_supervisor_fails_what_ran", a_killed_supervisor_fails_what_ran),
         ("a_kill_stops_what_runs", a_kill_stops_what_runs),
@@ -524,6 +525,20 @@ fn without_the_cache_a_run_finds_only_its_own() {
         let saved = project.saved();
         assert!(saved.len() == 1 && saved[0].contains(second.run.as_str()), "{saved:?}");
     }
+}
+
+fn checkpoints_are_swept() {
+    let project = Project::new("  s: {uses: command, with: {run: [\"true\"]}}\n");
+    let folder = |digit: &str| project.folder.join(".wick/checkpoints").join(digit.repeat(64));
+    let day = Duration::from_secs(24 * 3600);
+    for (digit, days) in [("a", 31), ("b", 29)] {
+        std::fs::create_dir_all(folder(digit)).expect("made");
+        let old = std::time::SystemTime::now() - days * day;
+        let opened = std::fs::File::open(folder(digit)).expect("opened");
+        opened.set_modified(old).expect("aged");
+    }
+    assert_eq!(project.run().state, RunState::Succeeded);
+    assert!(!folder("a").exists() && folder("b").exists());
 }
 
 fn what_cannot_start_is_told() {

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use wick_core::{Digest, Fingerprint};
 use wick_stage::PathSegment;
 
@@ -285,10 +285,15 @@ fn config_leaves(config: &Value, path: &mut String, rules: Rules<'_>, parts: &mu
                 // No path of a value ends so: a key with a space is quoted.
                 parts.push(part(Section::With, &format!("{path} order"), &order.into()));
             }
+            let before = parts.len();
             for (key, value) in entries {
                 push_key(path, key);
                 config_leaves(value, path, rules, parts);
                 path.truncate(length);
+            }
+            if parts.len() == before {
+                // Without what does not count it is empty, which counts.
+                parts.push(part(Section::With, path, &Value::Object(Map::new())));
             }
         }
         Value::Array(items) if !items.is_empty() && items.len() <= MAX_LIST_PARTS => {

@@ -111,6 +111,7 @@ pub struct PlannedStage {
     pub ordered_fields: Vec<String>,
     /// Places in `config` that determine nothing of the outputs, written likewise: to the
     /// fingerprint they are not there.
+    #[serde(default)]
     pub neutral_fields: Vec<String>,
     /// Environment variables that determine the outputs, by name.
     pub environment: Vec<String>,

@@ -78,10 +78,9 @@ impl Executors for LocalExecutors {
         }
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
-        let root = checkpoints_folder(&self.project);
-        // As with what is half-made: that it cannot be removed now is no reason not to run.
-        tokio::task::spawn_blocking(move || drop(checkpoint::sweep(&root, CHECKPOINTS_KEPT)));
-        Ok(Box::new(LocalExecutor::new(run.clone(), self)))
+        let mut executor = LocalExecutor::new(run.clone(), self);
+        executor.sweep_checkpoints();
+        Ok(Box::new(executor))
     }
 }
 
@@ -275,6 +274,16 @@ impl LocalExecutor {
             inbox,
             news: Vec::new(),
             memory_kills: failure::out_of_memory_kills(),
+        }
+    }
+
+    /// Begins to remove the checkpoints of stages that were given up.
+    fn sweep_checkpoints(&mut self) {
+        if self.checkpoints.exists() {
+            let root = self.checkpoints.clone();
+            // That it cannot be done now is no reason not to run.
+            let sweep = move || drop(checkpoint::sweep(&root, CHECKPOINTS_KEPT));
+            self.removals.push(thread::spawn(sweep));
         }
     }
 

@@ -82,6 +82,10 @@ fn what_determines_nothing_is_not_there() {
     assert_eq!(with("{target: x, epochs: 3, verbose: true}"), base);
     assert_eq!(with("{target: x, epochs: 3, verbose: false}"), base);
     assert_ne!(with("{target: x, epochs: 4}").fingerprint(), base.fingerprint());
+    // A mapping with nothing else in it is empty, not absent.
+    let empty = simple("{columns: [x], style: {}}");
+    assert_eq!(simple("{columns: [x], style: {colour: red}}"), empty);
+    assert_ne!(simple("{columns: [x]}").fingerprint(), empty.fingerprint());
 }
 
 #[test]

@@ -54,6 +54,17 @@ pub struct MakeConfig {
     path: Option<String>,
     /// A variable that matters.
     variable: Option<String>,
+    /// How it looks.
+    #[allow(dead_code)]
+    style: Option<Style>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Style {
+    /// Of what colour, which determines nothing.
+    colour: Option<String>,
 }
 
 fn count_schema() -> bool {
@@ -83,6 +94,7 @@ impl TypedKind for Make {
             checked.source_fields.push(vec!["path".into()]);
         }
         checked.environment.extend(config.variable.clone());
+        checked.neutral_fields.push(vec!["style".into(), "colour".into()]);
         checked
     }
 

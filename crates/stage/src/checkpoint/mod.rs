@@ -19,6 +19,7 @@ mod upkeep;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wick_core::{Fingerprint, RunId, Token};
@@ -33,6 +34,12 @@ const EXTENSION: &str = "ckpt";
 
 /// How the name of one that is being written ends.
 const PARTIAL: &str = "partial";
+
+/// How old the file of a dead attempt is at least: a younger one may not have its lock yet.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// How often the folder is looked at again when what was in it is gone.
+const LOOKS: u32 = 16;
 
 /// How many checkpoints are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
@@ -184,10 +191,8 @@ impl Checkpoints {
     /// What was saved before, newest first. Each file is read and checked when its turn comes: an
     /// error is one that cannot be used, and the next is the one before it.
     pub fn saved(&self) -> Saved {
-        let mut files = numbered(&self.folder);
-        files.extend(self.place.others(&self.run).iter().flat_map(|line| numbered(line)));
-        files.sort_unstable();
-        Saved { files, fingerprint: self.place.fingerprint }
+        let files = self.files();
+        Saved { checkpoints: self.clone(), files, tried: Vec::new(), looks: LOOKS }
     }
 
     /// Saves `state` as that of `step`. When this returns it is on the disk.
@@ -254,22 +259,31 @@ impl Checkpoints {
         }
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            // Who writes a file holds it locked; the system drops the lock of a dead process.
-            if path.extension().is_some_and(|extension| extension == PARTIAL)
-                && fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
+            if path.extension().is_some_and(|extension| extension == PARTIAL) && is_abandoned(&path)
             {
                 let _ = fs::remove_file(&path);
             }
         }
+    }
+
+    /// All files that are named like checkpoints this attempt may go on from, oldest first.
+    fn files(&self) -> Vec<(u64, PathBuf)> {
+        let mut files = numbered(&self.folder);
+        files.extend(self.place.others(&self.run).iter().flat_map(|line| numbered(line)));
+        files.sort_unstable();
+        files
     }
 }
 
 /// The checkpoints that there are, newest first.
 #[derive(Debug)]
 pub struct Saved {
-    /// Oldest first.
+    checkpoints: Checkpoints,
+    /// What is still to be read, oldest first.
     files: Vec<(u64, PathBuf)>,
-    fingerprint: Fingerprint,
+    tried: Vec<PathBuf>,
+    /// How often the folder may be looked at again.
+    looks: u32,
 }
 
 impl Iterator for Saved {
@@ -278,13 +292,19 @@ impl Iterator for Saved {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (step, path) = self.files.pop()?;
+            self.tried.push(path.clone());
             match read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.looks == 0 => {}
                 // Another attempt has just removed it, having saved newer ones.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.looks -= 1;
+                    self.files = self.checkpoints.files();
+                    self.files.retain(|(_, path)| !self.tried.contains(path));
+                }
                 Err(error) => return Some(Err(CheckpointError::io("read", &path)(error))),
                 Ok(read) => {
-                    let checked =
-                        read.and_then(|bytes| file::decode(bytes, &self.fingerprint, step));
+                    let fingerprint = &self.checkpoints.place.fingerprint;
+                    let checked = read.and_then(|bytes| file::decode(bytes, fingerprint, step));
                     return Some(checked.map_err(|damage| CheckpointError::Damaged {
                         path,
                         reason: damage.to_string(),
@@ -319,6 +339,14 @@ fn numbered(folder: &Path) -> Vec<(u64, PathBuf)> {
             (step.to_string() == name).then_some((step, path))
         })
         .collect()
+}
+
+/// Whether nobody writes this file any more. Who does holds it locked; the system drops the lock
+/// of a process that is gone.
+fn is_abandoned(path: &Path) -> bool {
+    let Ok(file) = fs::File::open(path) else { return false };
+    let age = file.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+    age.is_ok_and(|age| age.is_ok_and(|age| age > YOUNG)) && file.try_lock().is_ok()
 }
 
 /// Writes and flushes a checkpoint, and hands back its file, which is locked.

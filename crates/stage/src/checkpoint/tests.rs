@@ -128,11 +128,42 @@ fn a_dead_attempts_half_written_file_goes_and_a_living_ones_stays() {
     let root = tempfile::tempdir().expect("a folder");
     let saving = checkpoints(root.path(), 1, Line::Shared);
     saving.save(1, b"state").expect("saved");
-    fs::write(saving.folder.join("2.aa.partial"), b"half").expect("written");
-    let living = fs::File::create(saving.folder.join("2.bb.partial")).expect("made");
+    let old = SystemTime::now() - 2 * YOUNG;
+    let half_written = |name: &str| {
+        let file = fs::File::create(saving.folder.join(name)).expect("made");
+        file.set_modified(old).expect("aged");
+        file
+    };
+    drop(half_written("2.aa.partial"));
+    let living = half_written("2.bb.partial");
     living.lock().expect("locked");
+    // One that has just been made may not have its lock yet.
+    fs::write(saving.folder.join("2.cc.partial"), b"").expect("made");
     saving.save(2, b"state").expect("saved");
-    assert_eq!(names(&saving.folder), ["1.ckpt", "2.bb.partial", "2.ckpt"]);
+    assert_eq!(names(&saving.folder), ["1.ckpt", "2.bb.partial", "2.cc.partial", "2.ckpt"]);
+}
+
+#[test]
+fn two_attempts_at_once_do_each_other_no_harm() {
+    let root = tempfile::tempdir().expect("a folder");
+    let state = |step: u64| vec![step as u8; 5000 + step as usize];
+    std::thread::scope(|scope| {
+        for attempt in 1..=2 {
+            let saving = checkpoints(root.path(), attempt, Line::Shared);
+            scope.spawn(move || {
+                for step in 1..=100 {
+                    saving.save(step, &state(step)).expect("saved");
+                    // What is found is whole, and as far as this attempt is, or further.
+                    let found: Vec<Checkpoint> =
+                        saving.saved().map(|found| found.expect("whole")).collect();
+                    assert!(found.iter().any(|found| found.step >= step));
+                    assert!(found.iter().all(|found| found.state == state(found.step)));
+                }
+            });
+        }
+    });
+    let last = checkpoints(root.path(), 3, Line::Shared);
+    assert_eq!(names(&last.folder), ["100.ckpt", "99.ckpt"]);
 }
 
 #[test]
