@@ -1,6 +1,7 @@
 //! Kills at random moments, of random victims, over a mixed pipeline; each round ends with a
 //! plain `wick rerun`, after which everything must be as if nothing had happened.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -102,7 +103,8 @@ fn round(kills: usize, seed: u64, random: &mut Random, wall: Duration) -> Kills 
     }));
     if let Err(panic) = tried {
         let kept = keep(sandbox);
-        eprintln!("seed {seed}, killed {kills} times: see {}", kept.display());
+        let told = format!("seed {seed}, killed {kills} times: see {}\n", kept.display());
+        std::io::stderr().write_all(told.as_bytes()).expect("said");
         std::panic::resume_unwind(panic);
     }
     done
