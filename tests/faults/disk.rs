@@ -45,7 +45,7 @@ fn at_points(
                         let ran = ended(sandbox.spawn_command(command), &["run"]);
                         let trace = faults.trace();
                         check(&ran, &trace);
-                        mend(&sandbox, Subject::Small);
+                        mend(&sandbox, Subject::Small, point % 2 == 0);
                     }));
                     if tried.is_err() {
                         let trace = faults.trace();
@@ -176,6 +176,13 @@ for left in 16 64 128 192 256 320 384 448 512 640; do
     if [ $code != 0 ] && ! grep -qiE 'space|full' ../said; then
         echo "with $left kB left: says nothing of a full disk"; cat ../said; exit 1
     fi
+    # Whoever only looks is told something, too.
+    "$wick" runs > ../said 2>&1
+    case $? in
+        0|70) ;;
+        *) echo "with $left kB left, asked for runs: code $?"; cat ../said; exit 1 ;;
+    esac
+    if grep -q panicked ../said; then echo "with $left kB left, asked"; cat ../said; exit 1; fi
     rm filler
     if [ "$("$wick" runs -o json | grep -c '"id"')" -gt 0 ]; then
         "$wick" rerun > ../said 2>&1

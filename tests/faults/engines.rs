@@ -69,7 +69,7 @@ fn runs_of_one_pipeline_at_once_all_end_well() {
     }
     let runs = sandbox.runs();
     assert_eq!(runs.len(), 3);
-    mend(&sandbox, Subject::Mixed);
+    mend(&sandbox, Subject::Mixed, true);
     let expected: Vec<String> = digests(&sandbox, &runs[0]);
     assert!(runs.iter().all(|run| digests(&sandbox, run) == expected), "the same artifacts");
 }
@@ -112,6 +112,28 @@ fn a_clock_that_jumps_ends_no_run() {
         let last = History::of(&sandbox.path()).expect("a run");
         assert_ne!(last.run, history.run, "the order of runs is not the clock's");
     }
+}
+
+/// An engine that stood still for an hour, as on a machine that slept, is not taken for dead.
+#[test]
+fn an_engine_that_stands_still_is_not_robbed_of_its_run() {
+    let sandbox = gated();
+    let faults = Faults::under(&sandbox.path()).in_roles(&[Role::Engine, Role::Asker]);
+    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
+    faults.arm(&mut command);
+    let engine = sandbox.spawn_command(command);
+    wait_until(|| sandbox.has("begun"));
+    send(&engine, "STOP");
+    faults.set_clock(3600);
+    for (arguments, code, word) in [(["runs"], 0, "running"), (["rerun"], 75, "is driven by")] {
+        let mut command = sandbox.command(&arguments);
+        faults.arm(&mut command);
+        ended(sandbox.spawn_command(command), &arguments).ends_with(code).says(&[word]);
+    }
+    sandbox.write("go", "");
+    send(&engine, "CONT");
+    ended(engine, &["run"]).ends_with(0);
+    assert_eq!(sandbox.runs().len(), 1);
 }
 
 /// An engine of this machine that is dead is known to be, whatever the clock says.

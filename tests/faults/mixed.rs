@@ -154,12 +154,17 @@ fn rows() -> String {
 }
 
 /// Brings a disturbed run to its end, as a person would, and checks what came of it: nothing
-/// lives after the fault, the run is not said to run, a plain `wick rerun` mends all.
+/// lives after the fault, the run is not said to run, a plain `wick rerun` mends all. With `ask`,
+/// someone looks first; otherwise the rerun is the first that sees what the fault left.
 #[track_caller]
-pub fn mend(sandbox: &Sandbox, subject: Subject) {
+pub fn mend(sandbox: &Sandbox, subject: Subject, ask: bool) {
     let folder = sandbox.path();
     super::aftermath::assert_deserted(&folder);
     let before = History::of(&folder);
+    if ask {
+        let listed = sandbox.wick(&["runs"]).ends_with(0);
+        assert!(!listed.stdout.contains("running"), "nothing runs\n{}", listed.everything());
+    }
     match &before {
         // Killed before there was a run to go on with.
         None => {

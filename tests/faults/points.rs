@@ -1,6 +1,8 @@
 //! `kill -9` at every write to the store, and at every rename, sync, link and removal on the way
 //! of bytes into the artifact store: each point in turn.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,55 +12,76 @@ use super::shim::{Fault, Faults, Role};
 use crate::sandbox::Sandbox;
 
 /// How many points are tried at a time.
-const AT_A_TIME: usize = 2;
+const AT_A_TIME: usize = 3;
 
-/// Runs `subject` once to count the points at which `role` can be killed, then kills it at each.
-fn at_each_point(sandbox: impl Fn() -> Sandbox + Sync, role: Role, subject: Subject) -> i64 {
-    subject.undisturbed();
-    let counted = sandbox();
-    let counting = Faults::under(&counted.path()).in_roles(&[role]);
-    let mut command = counted.command(&["run", "pipeline.yaml"]);
-    counting.arm(&mut command);
-    assert!(command.output().expect("wick starts").status.success());
-    let points = counting.calls();
-    let (next, killed) = (AtomicI64::new(1), AtomicI64::new(0));
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                loop {
-                    let point = next.fetch_add(1, Ordering::Relaxed);
-                    if point > points {
-                        return;
-                    }
-                    let sandbox = sandbox();
-                    let faults = Faults::under(&sandbox.path()).in_roles(&[role]).happens(
-                        Fault::Kill,
-                        point,
-                        1,
-                    );
-                    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        let mut command = sandbox.command(&["run", "pipeline.yaml"]);
-                        faults.arm(&mut command);
-                        command.output().expect("wick starts");
-                        mend(&sandbox, subject);
-                    }));
-                    killed.fetch_add(faults.hits(), Ordering::Relaxed);
-                    if tried.is_err() {
-                        let trace = faults.trace();
-                        let last = trace.lines().last().unwrap_or_default();
-                        failed.lock().expect("no panic").push(format!("{point}: {last}"));
-                    }
-                }
-            });
+/// What is killed at each of its points.
+struct Killed<'a, S> {
+    /// Makes a folder as it is before the command.
+    sandbox: S,
+    /// What is typed.
+    typed: &'a [&'a str],
+    /// Which of its processes are killed.
+    role: Role,
+    /// At which calls; all that write, if it is empty.
+    calls: &'a [&'a str],
+}
+
+impl<S> Killed<'_, S> {
+    /// The command, to be killed at `point`.
+    fn command(&self, sandbox: &Sandbox, fault: Fault, point: i64) -> (Command, Faults) {
+        let mut faults = Faults::under(&sandbox.path()).in_roles(&[self.role]);
+        if !self.calls.is_empty() {
+            faults = faults.at_calls(self.calls);
         }
-    });
-    let failed = failed.into_inner().expect("no panic");
-    assert!(failed.is_empty(), "killed {role:?} at these of {points} points in vain: {failed:#?}");
-    // Commits come together differently in each run, so the last points may not be reached.
-    let killed = killed.into_inner();
-    assert!(killed > points * 3 / 4, "only {killed} of {points} kills happened");
-    points
+        let faults = faults.happens(fault, point, 1);
+        let mut command = sandbox.command(self.typed);
+        faults.arm(&mut command);
+        (command, faults)
+    }
+}
+
+impl<S: Fn() -> Sandbox + Sync> Killed<'_, S> {
+    /// Runs once undisturbed to count the points, then once for each, killed there, and hands
+    /// what is left to `check`. Returns how many points there were.
+    fn at_each_point(&self, check: impl Fn(&Sandbox, i64) + Sync) -> i64 {
+        let counted = (self.sandbox)();
+        let (mut command, counting) = self.command(&counted, Fault::Count, 0);
+        assert!(command.output().expect("wick starts").status.success());
+        let points = counting.calls();
+        let (next, killed) = (AtomicI64::new(1), AtomicI64::new(0));
+        let failed = Mutex::new(Vec::new());
+        let try_points = || {
+            loop {
+                let point = next.fetch_add(1, Ordering::Relaxed);
+                if point > points {
+                    return;
+                }
+                let sandbox = (self.sandbox)();
+                let (mut command, faults) = self.command(&sandbox, Fault::Kill, point);
+                let tried = catch_unwind(AssertUnwindSafe(|| {
+                    command.output().expect("wick starts");
+                    check(&sandbox, point);
+                }));
+                killed.fetch_add(faults.hits(), Ordering::Relaxed);
+                if tried.is_err() {
+                    let trace = faults.trace();
+                    let last = trace.lines().last().unwrap_or_default();
+                    failed.lock().expect("no panic").push(format!("{point}: {last}"));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(try_points);
+            }
+        });
+        let failed = failed.into_inner().expect("no panic");
+        assert!(failed.is_empty(), "of {points} points, not borne at these: {failed:#?}");
+        // Commits come together differently in each run, so the last points may not be reached.
+        let killed = killed.into_inner();
+        assert!(killed > points * 3 / 4, "only {killed} of {points} kills happened");
+        points
+    }
 }
 
 /// A sandbox in which the store was made already.
@@ -70,14 +93,45 @@ fn with_store() -> Sandbox {
 
 #[test]
 fn the_engine_is_killed_at_every_write() {
-    let points = at_each_point(with_store, Role::Engine, Subject::Small);
+    Subject::Small.undisturbed();
+    let typed = &["run", "pipeline.yaml"];
+    let engine = Killed { sandbox: with_store, typed, role: Role::Engine, calls: &[] };
+    let points = engine.at_each_point(|sandbox, point| {
+        mend(sandbox, Subject::Small, point % 4 == 0);
+    });
     assert!(points > 50, "only {points} points");
 }
 
 #[test]
 fn a_worker_is_killed_at_every_write() {
-    let points = at_each_point(with_store, Role::Worker, Subject::Small);
+    Subject::Small.undisturbed();
+    let typed = &["run", "pipeline.yaml"];
+    let worker = Killed { sandbox: with_store, typed, role: Role::Worker, calls: &[] };
+    let points = worker.at_each_point(|sandbox, point| {
+        mend(sandbox, Subject::Small, point % 4 == 0);
+    });
     assert!(points > 20, "only {points} points");
+}
+
+/// The engine that takes up what a killed one left is killed, too.
+#[test]
+fn a_rerun_is_killed_at_every_flush_rename_and_removal() {
+    Subject::Small.undisturbed();
+    let sandbox = || {
+        let sandbox = with_store();
+        let typed = &["run", "pipeline.yaml"];
+        let first = Killed { sandbox: || (), typed, role: Role::Engine, calls: &["rename"] };
+        let (mut command, _faults) = first.command(&sandbox, Fault::Kill, 2);
+        command.output().expect("wick starts");
+        assert_deserted(&sandbox.path());
+        sandbox
+    };
+    let calls = &["sync", "rename", "remove", "truncate", "link"];
+    let rerun = Killed { sandbox, typed: &["rerun"], role: Role::Engine, calls };
+    let points = rerun.at_each_point(|sandbox, point| {
+        mend(sandbox, Subject::Small, point % 4 == 0);
+    });
+    assert!(points > 10, "only {points} points");
 }
 
 /// A store that is just being made, from the first byte on.
@@ -90,39 +144,15 @@ fn the_engine_is_killed_while_it_makes_the_store() {
         sandbox.write("wick.yaml", "");
         sandbox
     };
-    let counted = sandbox();
-    let counting = Faults::under(&counted.path()).in_roles(&[Role::Engine]);
-    let mut command = counted.command(&["run", "pipeline.yaml"]);
-    counting.arm(&mut command);
-    assert!(command.output().expect("wick starts").status.success());
-    let points = counting.calls();
-    assert!(points > 50, "only {points} points");
-    let next = AtomicI64::new(1);
-    std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                loop {
-                    let point = next.fetch_add(1, Ordering::Relaxed);
-                    if point > points {
-                        return;
-                    }
-                    let sandbox = sandbox();
-                    let faults = Faults::under(&sandbox.path()).in_roles(&[Role::Engine]).happens(
-                        Fault::Kill,
-                        point,
-                        1,
-                    );
-                    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
-                    faults.arm(&mut command);
-                    command.output().expect("wick starts");
-                    assert_deserted(&sandbox.path());
-                    // Whatever was left of the store, the next command goes on from it.
-                    let again = if History::of(&sandbox.path()).is_some() { 0 } else { 1 };
-                    sandbox.wick(&["runs"]).ends_with(0);
-                    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
-                    assert_eq!(sandbox.runs().len(), 2 - again, "killed at {}", faults.trace());
-                }
-            });
-        }
+    let typed = &["run", "pipeline.yaml"];
+    let engine = Killed { sandbox, typed, role: Role::Engine, calls: &[] };
+    let points = engine.at_each_point(|sandbox, _| {
+        assert_deserted(&sandbox.path());
+        // Whatever is left of the store, the next command goes on from it.
+        let runs = History::of(&sandbox.path()).iter().count();
+        sandbox.wick(&["runs"]).ends_with(0);
+        sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+        assert_eq!(sandbox.runs().len(), runs + 1);
     });
+    assert!(points > 50, "only {points} points");
 }

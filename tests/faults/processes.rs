@@ -1,6 +1,7 @@
 //! Attempts that die, that will not die, and that leave others behind.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 
 use wick_core::AttemptState;
 
@@ -23,7 +24,7 @@ fn a_killed_worker_fails_its_attempt_and_nothing_else() {
     let history = History::of(&sandbox.path()).expect("a run");
     assert_eq!(history.stages["rows"], AttemptState::Failed);
     assert_eq!(history.stages["sum"], AttemptState::Succeeded, "it needs nothing of rows");
-    mend(&sandbox, Subject::Small);
+    mend(&sandbox, Subject::Small, true);
 }
 
 #[test]
@@ -43,6 +44,75 @@ fn a_killed_worker_is_tried_again_where_the_pipeline_says_so() {
     assert_eq!(faults.hits(), 1);
     let history = History::of(&sandbox.path()).expect("a run");
     history.check(&sandbox.path(), None, Subject::Small.undisturbed());
+}
+
+/// Starts the small pipeline, of which the first worker stops just before it says what it made;
+/// returns when it stands still.
+fn with_a_stopped_worker(sandbox: &Sandbox) -> (Child, Faults) {
+    let faults = Faults::under(&sandbox.path())
+        .in_roles(&[Role::Worker])
+        .at_calls(&["write"])
+        .at_paths("events.jsonl")
+        .happens(Fault::Stop, 1, 1);
+    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
+    faults.arm(&mut command);
+    let engine = sandbox.spawn_command(command);
+    wait_until(|| faults.hits() == 1 && !stopped(&sandbox.path()).is_empty());
+    (engine, faults)
+}
+
+/// The processes below `folder` that stand still.
+fn stopped(folder: &Path) -> Vec<u32> {
+    inhabitants(folder)
+        .iter()
+        .filter_map(|process| process.strip_prefix("/proc/")?.split(':').next()?.parse().ok())
+        .filter(|pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| stat.contains(") T "))
+        })
+        .collect()
+}
+
+fn go_on(pids: &[u32]) {
+    let pids = pids.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg("-CONT").args(pids).status().expect("kill").success());
+}
+
+/// A worker that stands still is killed with its engine: it must not wake up and publish.
+#[test]
+fn a_worker_that_stands_still_does_not_outlive_a_killed_engine() {
+    let sandbox = Subject::Small.sandbox();
+    let (engine, _faults) = with_a_stopped_worker(&sandbox);
+    send(&engine, "KILL");
+    ended(engine, &["run", "pipeline.yaml"]);
+    mend(&sandbox, Subject::Small, true);
+}
+
+/// What a worker has told is lost before the engine read it: then it has told nothing, and its
+/// stage is not published on the strength of half a story.
+#[test]
+fn a_worker_whose_report_was_cut_short_publishes_nothing() {
+    let sandbox = Subject::Small.sandbox();
+    let faults = Faults::under(&sandbox.path())
+        .in_roles(&[Role::Worker])
+        .at_calls(&["write"])
+        .at_paths("rows/1/events.jsonl")
+        // The outputs are told; that all went well is not.
+        .happens(Fault::Stop, 2, 1);
+    let mut command = sandbox.command(&["run", "pipeline.yaml"]);
+    faults.arm(&mut command);
+    let engine = sandbox.spawn_command(command);
+    wait_until(|| !stopped(&sandbox.path()).is_empty());
+    let attempt = sandbox.path().join(format!(".wick/runs/{}/rows/1", sandbox.runs()[0]));
+    let events = attempt.join("events.jsonl");
+    let length = std::fs::metadata(&events).expect("events").len();
+    let file = std::fs::File::options().write(true).open(&events).expect("opened");
+    file.set_len(length / 2).expect("cut");
+    go_on(&stopped(&sandbox.path()));
+    let ran = ended(engine, &["run", "pipeline.yaml"]);
+    // Whether the engine had read the whole report by then is its luck.
+    assert!(matches!(ran.code, 0 | 1), "{}", ran.everything());
+    mend(&sandbox, Subject::Small, true);
 }
 
 /// A program that takes no notice of SIGTERM.

@@ -99,7 +99,7 @@ fn round(kills: usize, seed: u64, random: &mut Random, wall: Duration) -> Kills 
         done.victims[victim as usize] += 1;
     }
     let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        mend(&sandbox, Subject::Mixed);
+        mend(&sandbox, Subject::Mixed, random.below(2) == 0);
     }));
     if let Err(panic) = tried {
         let kept = keep(sandbox);

@@ -9,8 +9,9 @@
  *   FAULT_CALLS    which calls: ",fsync,fdatasync,"; empty for all that write
  *   FAULT_UNDER    the paths that count begin with this
  *   FAULT_PATH     and hold this
- *   FAULT_ACTION   "count", "kill" (before the call), "fail" (instead of the call) or
- *                  "fail-after" (the call is done, and an error is returned all the same)
+ *   FAULT_ACTION   "count", "kill" (before the call), "stop" (before the call, until SIGCONT),
+ *                  "fail" (instead of the call) or "fail-after" (the call is done, and an error
+ *                  is returned all the same)
  *   FAULT_ERRNO    the error that a failing call gives
  *   FAULT_TRACE    a file that gets a line for every call that counts
  *   FAULT_HASTE    if set, sleeping takes no time
@@ -42,7 +43,7 @@ struct control {
     _Atomic int64_t clock; /* seconds by which the wall clock is ahead */
 };
 
-enum action { COUNT, KILL, FAIL, FAIL_AFTER };
+enum action { COUNT, KILL, STOP, FAIL, FAIL_AFTER };
 
 static struct control *control;
 static int active;
@@ -98,6 +99,7 @@ __attribute__((constructor)) static void begin(void)
     part = text("FAULT_PATH");
     const char *wanted = text("FAULT_ACTION");
     action = !strcmp(wanted, "kill") ? KILL
+             : !strcmp(wanted, "stop") ? STOP
              : !strcmp(wanted, "fail") ? FAIL
              : !strcmp(wanted, "fail-after") ? FAIL_AFTER
                                              : COUNT;
@@ -132,6 +134,10 @@ static enum action happens(const char *call, const char *path)
         syscall(SYS_kill, getpid(), SIGKILL);
         for (;;)
             pause();
+    }
+    if (action == STOP) {
+        syscall(SYS_kill, getpid(), SIGSTOP);
+        return COUNT;
     }
     return action;
 }

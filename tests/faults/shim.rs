@@ -19,6 +19,8 @@ pub enum Fault {
     Count,
     /// `kill -9`, just before the call.
     Kill,
+    /// The process stops before the call, until SIGCONT.
+    Stop,
     /// The call is not done and gives this error.
     Fail(i32),
     /// The call is done and gives this error all the same.
@@ -150,6 +152,7 @@ impl Faults {
         let (action, number) = match self.fault {
             Fault::Count => ("count", 0),
             Fault::Kill => ("kill", 0),
+            Fault::Stop => ("stop", 0),
             Fault::Fail(number) => ("fail", number),
             Fault::FailAfter(number) => ("fail-after", number),
         };

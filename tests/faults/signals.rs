@@ -22,7 +22,7 @@ fn at_any_moment(signals: &[&str], seed: u64, rounds: usize) {
         let ran = ended(engine, &["run", "pipeline.yaml"]);
         // -1: so early that nothing was there to take the signal.
         assert!(matches!(ran.code, 0 | 130 | -1), "code {}\n{}", ran.code, ran.everything());
-        mend(&sandbox, Subject::Mixed);
+        mend(&sandbox, Subject::Mixed, true);
     }
 }
 
