@@ -29,6 +29,7 @@ impl Session {
         let location = project.store_location()?;
         let store = wick_store::open(&location).await?;
         for run in store.interrupt_dead_runs(human::now()).await? {
+            wick_engine::orphans::end_of_run(store.as_ref(), &run).await?;
             ui.warn(format_args!(
                 "the engine of run {run} has died; `wick rerun {run}` goes on with it"
             ));

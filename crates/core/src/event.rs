@@ -54,6 +54,9 @@ pub enum EventBody {
         attempt: u32,
         /// The process, which leads a process group of its own.
         pid: u32,
+        /// What tells it from any other process that ever had this pid; 0 if that is unknown.
+        #[serde(default)]
+        started: u64,
     },
     /// Points were measured. Kept as metrics, not as an event.
     Metrics {

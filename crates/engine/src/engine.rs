@@ -171,8 +171,12 @@ impl Engine {
             None => None,
         };
         let (lease, resolver, earlier_attempts) = match (broken, &options.rerun) {
-            (Some(Broken { resolver, attempts }), Some(run)) => {
-                (self.take_run(run, &engine).await?, resolver, attempts)
+            (Some(Broken { resolver, attempts, died }), Some(run)) => {
+                let lease = self.take_run(run, &engine).await?;
+                if died {
+                    executors.end_orphans(self.store.as_ref(), run).await?;
+                }
+                (lease, resolver, attempts)
             }
             _ => {
                 let lease = self.create_run(&plan, &options, &engine).await?;
@@ -277,6 +281,7 @@ impl Engine {
         if record.plan != plan.digest() || record.state == RunState::Succeeded {
             return Ok(None);
         }
+        let died = matches!(record.state, RunState::Running | RunState::Interrupted);
         let places = places(plan);
         let mut kept = HashMap::new();
         let mut attempts = vec![0; plan.stages.len()];
@@ -302,7 +307,7 @@ impl Engine {
             }
         }
         let resolver = self.resolver(plan, use_cache, kept);
-        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, attempts }))
+        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, attempts, died }))
     }
 
     /// What the stages of the parent, or of the newest other run of the experiment, have made.
@@ -335,6 +340,8 @@ struct Broken {
     resolver: Resolver,
     /// How many attempts each stage had.
     attempts: Vec<u32>,
+    /// Whether its engine died, and may have left processes behind.
+    died: bool,
 }
 
 /// The places of stages, by name.

@@ -19,14 +19,24 @@ use wick_core::{
 };
 use wick_plan::{Plan, PlannedStage, StageIndex};
 use wick_stage::Line;
+use wick_store::Store;
 
 pub use crate::dispatcher::StopReason;
 use crate::error::EngineResult;
 
 /// Makes the executor of each run.
+#[async_trait]
 pub trait Executors: Send + Sync {
     /// Where the files of `run` lie, or will.
     fn run_folder(&self, run: &RunId) -> PathBuf;
+
+    /// Ends what is left of `run`, whose engine has died, before it is taken up.
+    ///
+    /// # Errors
+    /// If the store does not tell what there may be.
+    async fn end_orphans(&self, _store: &dyn Store, _run: &RunId) -> EngineResult<()> {
+        Ok(())
+    }
 
     /// Makes ready to carry out the attempts of `run`.
     ///
@@ -128,6 +138,8 @@ pub enum Change {
     Spawned {
         /// The process.
         pid: u32,
+        /// What tells it from any other process that ever had this pid; 0 if that is unknown.
+        started: u64,
     },
     /// It measured something.
     Measured(Vec<MetricPoint>),

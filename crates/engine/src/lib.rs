@@ -7,6 +7,7 @@
 //! is the user's. Time and chance come from a [`world`], what is known of files from [`files`].
 //! Nothing here knows a screen: what happens is told to a [`Reporter`].
 
+pub mod cgroup;
 pub mod command;
 pub mod dispatcher;
 pub mod error;
@@ -15,9 +16,13 @@ pub mod files;
 pub mod folder;
 pub mod identity;
 pub mod log;
+pub mod mask;
+pub mod memory;
+pub mod orphans;
 pub mod preview;
 pub mod protocol;
 pub mod report;
+pub mod secrets;
 pub mod slots;
 pub mod supervisor;
 pub mod tail;

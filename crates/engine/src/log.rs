@@ -76,29 +76,50 @@ pub fn tail_log(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 
 fn clean_line(line: &str) -> String {
     let line = line.trim_end_matches('\r');
-    let line = line.rsplit('\r').next().unwrap_or(line);
-    let mut clean = String::with_capacity(line.len().min(MAX_TAIL_LINE));
-    let mut characters = line.chars();
+    printable(line.rsplit('\r').next().unwrap_or(line), MAX_TAIL_LINE)
+}
+
+/// `text` without what a terminal would obey rather than show: escape sequences, control
+/// characters, and those that turn the direction of writing round. Of a longer text the first
+/// `limit` bytes or so.
+pub fn printable(text: &str, limit: usize) -> String {
+    let mut clean = String::with_capacity(text.len().min(limit));
+    let mut characters = text.chars();
     while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => skip_escape(&mut characters),
-            '\t' => clean.push_str("    "),
-            control if control.is_control() => {}
-            other => clean.push(other),
-        }
-        if clean.len() >= MAX_TAIL_LINE {
+        if clean.len() >= limit {
             clean.push('…');
             break;
+        }
+        match character {
+            '\u{1b}' => skip_escape(&mut characters),
+            '\n' => clean.push('\n'),
+            '\t' => clean.push_str("    "),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            control if control.is_control() => {}
+            other => clean.push(other),
         }
     }
     clean
 }
 
-/// Skips the rest of a terminal's escape sequence: colours and cursor movements (ECMA-48).
+/// Skips the rest of a terminal's escape sequence (ECMA-48): colours and movements of the cursor;
+/// titles and other strings, which end with a bell or with `ESC \`.
 fn skip_escape(characters: &mut std::str::Chars<'_>) {
     match characters.next() {
         Some('[') => while characters.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-        Some(']') => while characters.next().is_some_and(|c| c != '\u{7}' && c != '\\') {},
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(character) = characters.next() {
+                if character == '\u{7}' {
+                    break;
+                }
+                if character == '\u{1b}' {
+                    characters.next();
+                    break;
+                }
+            }
+        }
+        // A charset is named by one more character.
+        Some('(' | ')' | '*' | '+') => drop(characters.next()),
         _ => {}
     }
 }
@@ -118,6 +139,8 @@ mod tests {
     fn a_tail_is_the_last_lines_made_harmless() {
         assert_eq!(tail(b"a\nb\nc\n", 2), ["b", "c"]);
         assert_eq!(tail(b"10%\r50%\r100%\n\x1b[31mred\x1b[0m\x07\n", 5), ["100%", "red"]);
+        assert_eq!(tail(b"\x1b]0;a\\b\x1b\\title\x1bPq#\x1b\\ \x1b(Bend\n", 5), ["title end"]);
+        assert_eq!(tail("\u{9b}31m \u{202e}x\n".as_bytes(), 5), ["31m x"]);
         assert_eq!(tail(b"\xff\xfe bad\r\n", 5), ["\u{fffd}\u{fffd} bad"]);
         assert_eq!(tail(b"", 5), Vec::<String>::new());
     }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::cgroup;
 use crate::command::launch::ProcessSpec;
 use crate::error::{EngineError, EngineResult};
 use crate::protocol::{self, Inbox, ProcessId, Report, SpawnRequest};
@@ -68,6 +69,8 @@ impl Supervisor {
     /// If it cannot be started.
     pub fn start(program: &Program) -> EngineResult<(Self, Reports)> {
         let failed = |source| EngineError::Supervisor { program: program.path.clone(), source };
+        // It may move this process to another control group, to which the supervisor then belongs.
+        cgroup::delegated();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         let process = Command::new(&program.path)
             .arg0(PROCESS_NAME)
@@ -98,6 +101,9 @@ impl Supervisor {
             programs: &spec.programs,
             arguments: &spec.arguments,
             environment: &spec.environment,
+            memory: spec.memory.as_ref(),
+            groups: cgroup::delegated(),
+            masks: spec.masks.patterns(),
         };
         protocol::put_spawn(&mut self.out, &request)
     }

@@ -11,8 +11,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::cgroup::GroupUsage;
+use crate::memory::MemoryLimit;
+
 /// The version of this protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest frame, in bytes: above the system's own limit for arguments and environment.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -42,6 +45,35 @@ pub struct SpawnRequest<'a> {
     pub arguments: &'a [Vec<u8>],
     /// Its environment, each as `NAME=value`.
     pub environment: &'a [Vec<u8>],
+    /// How much memory it may use.
+    pub memory: Option<&'a MemoryLimit>,
+    /// The control group that groups for attempts are made in, if there is one.
+    pub groups: Option<&'a Path>,
+    /// What must not be seen in its log.
+    pub masks: &'a [Vec<u8>],
+}
+
+/// A process to start, as the supervisor reads it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Start<'a> {
+    /// What to call it.
+    pub id: ProcessId,
+    /// Where it works.
+    pub folder: &'a CStr,
+    /// Its log file.
+    pub log: &'a CStr,
+    /// Files to try as its program.
+    pub programs: Vec<&'a CStr>,
+    /// Its arguments.
+    pub arguments: Vec<&'a CStr>,
+    /// Its environment.
+    pub environment: Vec<&'a CStr>,
+    /// How much memory it may use.
+    pub memory: Option<MemoryLimit>,
+    /// The control group that groups for attempts are made in; empty if there is none.
+    pub groups: &'a CStr,
+    /// What must not be seen in its log.
+    pub masks: Vec<&'a CStr>,
 }
 
 /// A request as the supervisor reads it; texts lie in the frame.
@@ -50,20 +82,7 @@ pub enum Request<'a> {
     /// The engine speaks this version.
     Hello(u32),
     /// Start a process.
-    Spawn {
-        /// What to call it.
-        id: ProcessId,
-        /// Where it works.
-        folder: &'a CStr,
-        /// Its log file.
-        log: &'a CStr,
-        /// Files to try as its program.
-        programs: Vec<&'a CStr>,
-        /// Its arguments.
-        arguments: Vec<&'a CStr>,
-        /// Its environment.
-        environment: Vec<&'a CStr>,
-    },
+    Spawn(Start<'a>),
     /// Stop a process: SIGTERM to its group, and SIGKILL after a grace.
     Stop {
         /// Which.
@@ -106,6 +125,8 @@ pub enum Report {
         cpu_micros: u64,
         /// The largest resident memory, in bytes.
         max_rss_bytes: u64,
+        /// What its control group says of its memory, if it had one.
+        group: Option<GroupUsage>,
     },
 }
 
@@ -114,6 +135,8 @@ pub enum Report {
 pub enum SpawnStep {
     /// Opening its log.
     Log,
+    /// Holding it to its memory.
+    Memory,
     /// Making the process.
     Fork,
     /// Going to its folder.
@@ -123,8 +146,8 @@ pub enum SpawnStep {
 }
 
 impl SpawnStep {
-    const ALL: [SpawnStep; 4] =
-        [SpawnStep::Log, SpawnStep::Fork, SpawnStep::Folder, SpawnStep::Program];
+    const ALL: [SpawnStep; 5] =
+        [SpawnStep::Log, SpawnStep::Memory, SpawnStep::Fork, SpawnStep::Folder, SpawnStep::Program];
 }
 
 /// Appends a frame to `out`: `body` writes what comes after the kind.
@@ -161,8 +184,12 @@ pub fn put_hello(out: &mut Vec<u8>) {
 /// If a text holds a NUL, or the request is longer than [`MAX_FRAME`]. Nothing is appended then.
 pub fn put_spawn(out: &mut Vec<u8>, request: &SpawnRequest<'_>) -> io::Result<()> {
     let paths = [request.folder, request.log].map(|path| path.as_os_str().as_bytes());
-    let lists = [request.programs, request.arguments, request.environment];
-    let texts = || paths.into_iter().chain(lists.into_iter().flatten().map(Vec::as_slice));
+    let lists = [request.programs, request.arguments, request.environment, request.masks];
+    let groups = request.groups.map_or(&[][..], |groups| groups.as_os_str().as_bytes());
+    let texts = || {
+        let paths = paths.into_iter().chain([groups]);
+        paths.chain(lists.into_iter().flatten().map(Vec::as_slice))
+    };
     let wrong = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     if texts().any(|text| text.contains(&0)) {
         return wrong("an argument or an environment variable holds a NUL character");
@@ -174,6 +201,11 @@ pub fn put_spawn(out: &mut Vec<u8>, request: &SpawnRequest<'_>) -> io::Result<()
         out.extend_from_slice(&request.id.to_le_bytes());
         paths.iter().for_each(|path| put_text(out, path));
         lists.iter().for_each(|texts| put_texts(out, texts));
+        put_text(out, groups);
+        // No limit is written as 0, which would be none that a program could live with.
+        let (bytes, data) = request.memory.map_or((0, 0), |limit| (limit.bytes, limit.data));
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(&data.to_le_bytes());
     });
     Ok(())
 }
@@ -201,13 +233,17 @@ pub fn put_report(out: &mut Vec<u8>, report: &Report) {
             out.push(*step as u8);
             out.extend_from_slice(&errno.to_le_bytes());
         }),
-        Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes } => {
+        Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes, group } => {
             frame(out, EXITED, |out| {
                 out.extend_from_slice(&id.to_le_bytes());
                 out.extend_from_slice(&status.to_le_bytes());
                 for number in [wall_micros, cpu_micros, max_rss_bytes] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
+                out.push(u8::from(group.is_some()));
+                let GroupUsage { kills, peak_bytes } = group.unwrap_or_default();
+                out.extend_from_slice(&kills.to_le_bytes());
+                out.extend_from_slice(&peak_bytes.to_le_bytes());
             });
         }
     }
@@ -300,14 +336,24 @@ pub fn read_request(frame: &[u8]) -> io::Result<Request<'_>> {
     let mut body = Reader(body);
     match *kind {
         HELLO => Ok(Request::Hello(body.u32()?)),
-        SPAWN => Ok(Request::Spawn {
-            id: body.u64()?,
-            folder: body.text()?,
-            log: body.text()?,
-            programs: body.texts()?,
-            arguments: body.texts()?,
-            environment: body.texts()?,
-        }),
+        SPAWN => {
+            let (id, folder, log) = (body.u64()?, body.text()?, body.text()?);
+            let (programs, arguments, environment) = (body.texts()?, body.texts()?, body.texts()?);
+            let (masks, groups) = (body.texts()?, body.text()?);
+            let (bytes, data) = (body.u64()?, body.u64()?);
+            let memory = (bytes > 0).then_some(MemoryLimit { bytes, data });
+            Ok(Request::Spawn(Start {
+                id,
+                folder,
+                log,
+                programs,
+                arguments,
+                environment,
+                memory,
+                groups,
+                masks,
+            }))
+        }
         STOP => Ok(Request::Stop { id: body.u64()?, grace_ms: body.u32()? }),
         _ => Err(malformed()),
     }
@@ -335,6 +381,11 @@ pub fn read_report(frame: &[u8]) -> io::Result<Report> {
             wall_micros: body.u64()?,
             cpu_micros: body.u64()?,
             max_rss_bytes: body.u64()?,
+            group: {
+                let [is_there] = body.array::<1>()?;
+                let usage = GroupUsage { kills: body.u32()?, peak_bytes: body.u64()? };
+                (is_there != 0).then_some(usage)
+            },
         }),
         _ => Err(malformed()),
     }
@@ -358,6 +409,9 @@ mod tests {
             programs: &words[..1],
             arguments: &words,
             environment: &[b"A=1".to_vec()],
+            memory: Some(&MemoryLimit { bytes: 5, data: 6 }),
+            groups: Some(Path::new("/groups")),
+            masks: &words[1..2],
         };
         put_spawn(&mut sent, &request).expect("a small request");
         put_stop(&mut sent, 7, 500);
@@ -368,10 +422,12 @@ mod tests {
             while let Some(frame) = inbox.next_frame().expect("whole frames") {
                 match (seen, read_request(frame).expect("a request")) {
                     (0, request) => assert_eq!(request, Request::Hello(VERSION)),
-                    (1, Request::Spawn { id, folder, arguments, environment, .. }) => {
-                        assert_eq!((id, folder), (7, c"/tmp"));
-                        assert_eq!(arguments, [c"sh", c"-c", c""]);
-                        assert_eq!(environment, [c"A=1"]);
+                    (1, Request::Spawn(start)) => {
+                        assert_eq!((start.id, start.folder), (7, c"/tmp"));
+                        assert_eq!(start.arguments, [c"sh", c"-c", c""]);
+                        assert_eq!(start.environment, [c"A=1"]);
+                        assert_eq!(start.memory, Some(MemoryLimit { bytes: 5, data: 6 }));
+                        assert_eq!((start.groups, start.masks), (c"/groups", vec![c"-c"]));
                     }
                     (_, request) => assert_eq!(request, Request::Stop { id: 7, grace_ms: 500 }),
                 }
@@ -393,6 +449,15 @@ mod tests {
                 wall_micros: 5,
                 cpu_micros: 6,
                 max_rss_bytes: 1 << 40,
+                group: Some(GroupUsage { kills: 1, peak_bytes: 9 }),
+            },
+            Report::Exited {
+                id: 5,
+                status: 0,
+                wall_micros: 1,
+                cpu_micros: 1,
+                max_rss_bytes: 1,
+                group: None,
             },
         ];
         let mut sent = Vec::new();
@@ -415,6 +480,9 @@ mod tests {
             programs: &[],
             arguments: &words,
             environment: &[],
+            memory: None,
+            groups: None,
+            masks: &[],
         };
         let mut out = Vec::new();
         assert!(put_spawn(&mut out, &request).is_err() && out.is_empty());

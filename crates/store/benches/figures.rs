@@ -122,7 +122,12 @@ async fn hot_paths(store: &dyn Store) {
                 .zip(&tokens)
                 .flat_map(|(name, token)| {
                     let pid = 77;
-                    let spawned = EventBody::AttemptSpawned { stage: stage(name), attempt: 1, pid };
+                    let spawned = EventBody::AttemptSpawned {
+                        stage: stage(name),
+                        attempt: 1,
+                        pid,
+                        started: 0,
+                    };
                     let mut end = finished(name, 1, *token, AttemptState::Succeeded);
                     if let EventBody::AttemptFinished { outputs, .. } = &mut end {
                         outputs.clear();

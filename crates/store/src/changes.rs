@@ -272,7 +272,7 @@ impl<'a> Folder<'_, 'a> {
                 self.reads(place, *attempt == 1, inputs);
                 self.changes.parts.extend(parts.iter().map(|parts| (*fingerprint, &**parts)));
             }
-            EventBody::AttemptSpawned { stage, attempt, pid } => {
+            EventBody::AttemptSpawned { stage, attempt, pid, .. } => {
                 let place = self.place(stage)?;
                 match self.begun.get(&(place, *attempt)) {
                     Some(&index) => self.changes.begun[index].pid = Some(*pid),

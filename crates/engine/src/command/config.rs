@@ -26,10 +26,11 @@ pub struct CommandConfig {
     /// runs again. Scripts that `run` names are code by themselves.
     #[serde(default)]
     pub code: Vec<PathBuf>,
-    /// Environment variables that the program sees beside the usual ones: when a value changes,
-    /// the stage runs again.
+    /// Environment variables that the program sees beside the usual ones. A list names those that
+    /// are passed on: when a value changes, the stage runs again. A mapping gives them values, in
+    /// which `${secrets.NAME}` stands for a secret: when that changes, nothing runs again.
     #[serde(default)]
-    pub env: Vec<String>,
+    pub env: Env,
     /// The folder that the program runs in, from the pipeline file's folder, which it is by
     /// default.
     #[serde(default)]
@@ -90,6 +91,117 @@ impl JsonSchema for Run {
             "anyOf": [
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
                 {"type": "string", "minLength": 1}
+            ]
+        })
+    }
+}
+
+/// Environment variables of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Env {
+    /// The names of variables that are passed on from the engine's environment.
+    Passed(Vec<String>),
+    /// Variables with their values, in which references may stand.
+    Set(IndexMap<String, String>),
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Env::Passed(Vec::new())
+    }
+}
+
+impl Env {
+    /// The names of the variables that are passed on.
+    pub fn passed(&self) -> &[String] {
+        match self {
+            Env::Passed(names) => names,
+            Env::Set(_) => &[],
+        }
+    }
+
+    /// The variables that are given values.
+    pub fn set(&self) -> impl Iterator<Item = (&str, &str)> {
+        let set = match self {
+            Env::Passed(_) => None,
+            Env::Set(set) => Some(set),
+        };
+        set.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The names of all variables.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.passed().iter().map(String::as_str).chain(self.set().map(|(name, _)| name))
+    }
+}
+
+/// A value of a variable: numbers and truths are written as in YAML.
+struct EnvValue(String);
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvValueVisitor;
+        impl Visitor<'_> for EnvValueVisitor {
+            type Value = EnvValue;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, `true` or `false`")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<EnvValue, E> {
+                Ok(EnvValue(text.to_owned()))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<EnvValue, E> {
+                Ok(EnvValue(value.to_string()))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<EnvValue, E> {
+                Ok(EnvValue(value.to_string()))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<EnvValue, E> {
+                Ok(EnvValue(value.to_string()))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<EnvValue, E> {
+                Ok(EnvValue(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(EnvValueVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Env {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvVisitor;
+        impl<'de> Visitor<'de> for EnvVisitor {
+            type Value = Env;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of names or a mapping of names to values")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Env, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(Env::Passed)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Env, A::Error> {
+                let mut set = IndexMap::new();
+                while let Some((name, EnvValue(value))) = map.next_entry()? {
+                    set.insert(name, value);
+                }
+                Ok(Env::Set(set))
+            }
+        }
+        deserializer.deserialize_any(EnvVisitor)
+    }
+}
+
+impl JsonSchema for Env {
+    fn schema_name() -> Cow<'static, str> {
+        "Env".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {
+                    "type": "object",
+                    "additionalProperties": {"type": ["string", "number", "boolean"]}
+                }
             ]
         })
     }
@@ -199,5 +311,26 @@ impl JsonSchema for OutputSpec {
                 }
             ]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn env(json: serde_json::Value) -> Result<Env, String> {
+        serde_json::from_value(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn variables_are_a_list_or_a_mapping() {
+        assert_eq!(env(json!(["A", "B"])), Ok(Env::Passed(vec!["A".to_owned(), "B".to_owned()])));
+        let set = env(json!({"T": "${secrets.t}", "N": 3, "R": 0.5, "B": true})).expect("a map");
+        let set: Vec<(&str, &str)> = set.set().collect();
+        assert_eq!(set, [("T", "${secrets.t}"), ("N", "3"), ("R", "0.5"), ("B", "true")]);
+        assert!(env(json!({"A": null})).is_err_and(|error| error.contains("a text, a number")));
+        assert!(env(json!("A")).is_err_and(|error| error.contains("a list of names or a mapping")));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -9,10 +10,14 @@ use std::sync::{Mutex, PoisonError};
 
 use wick_core::{PortName, PortType, RunId, StageName};
 use wick_pipeline::template::{Quoting, Reference, TemplateError, expand};
+use wick_plan::Secret;
 use wick_stage::{StageError, StageResult, layout};
 
 use super::config::{CommandConfig, OutputSpec, Run};
 use crate::folder::COMMAND_METRICS;
+use crate::mask::Masks;
+use crate::memory::MemoryLimit;
+use crate::secrets::Values;
 
 /// Variables of the engine's own environment that every program sees.
 const PASSED: &[&str] = &[
@@ -73,10 +78,14 @@ pub struct CommandAttempt<'a> {
     pub cpus: u32,
     /// The folder where it may save its state, which it makes itself.
     pub checkpoints: &'a Path,
+    /// How much memory it may use.
+    pub memory: Option<MemoryLimit>,
+    /// The secrets of the pipeline.
+    pub secrets: &'a [Secret],
 }
 
 /// A process as the supervisor is asked for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ProcessSpec {
     /// Where it works.
     pub folder: PathBuf,
@@ -84,8 +93,23 @@ pub struct ProcessSpec {
     pub programs: Vec<Vec<u8>>,
     /// Its arguments, from the program's name on.
     pub arguments: Vec<Vec<u8>>,
-    /// Its environment, each as `NAME=value`.
+    /// Its environment, each as `NAME=value`. May hold secrets.
     pub environment: Vec<Vec<u8>>,
+    /// How much memory it may use.
+    pub memory: Option<MemoryLimit>,
+    /// What must not be seen of what it prints.
+    pub masks: Masks,
+}
+
+impl fmt::Debug for ProcessSpec {
+    /// Leaves out the environment, where secrets are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessSpec")
+            .field("folder", &self.folder)
+            .field("arguments", &self.arguments)
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The part of a program's environment that does not depend on the attempt, with the values of
@@ -147,7 +171,7 @@ impl CommandAttempt<'_> {
     pub fn prepare(&self, passed: &Passed) -> StageResult<ProcessSpec> {
         let inputs = self.link_inputs()?;
         let outputs = self.make_output_folders()?;
-        let lookup = |reference: &Reference<'_>| match reference.scope {
+        let mut lookup = |reference: &Reference<'_>| match reference.scope {
             "inputs" => inputs.get(reference.name).cloned(),
             "outputs" => outputs.get(reference.name).cloned(),
             "run" if reference.name == "id" => Some(self.run.to_string()),
@@ -155,9 +179,9 @@ impl CommandAttempt<'_> {
         };
         let words = match &self.config.run {
             Run::Words(words) => {
-                words.iter().map(|word| expand(word, Quoting::None, lookup)).collect()
+                words.iter().map(|word| expand(word, Quoting::None, &mut lookup)).collect()
             }
-            Run::Shell(text) => expand(text, Quoting::Shell, lookup)
+            Run::Shell(text) => expand(text, Quoting::Shell, &mut lookup)
                 .map(|text| vec!["sh".to_owned(), "-c".to_owned(), text]),
         };
         let words: Vec<String> = words
@@ -165,11 +189,23 @@ impl CommandAttempt<'_> {
         let Some(program) = words.first() else {
             return Err(StageError::config("there is no program to run"));
         };
+        let values = Values::look_up(self.secrets, self.config.env.set().map(|(_, value)| value))?;
+        let mut environment = self.environment(passed);
+        for (name, value) in self.config.env.set() {
+            let value = values.put_into(value, &mut lookup)?;
+            let same = |variable: &Vec<u8>| {
+                variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+            };
+            environment.retain(|variable| !same(variable));
+            environment.push(variable(name.as_bytes(), value.as_bytes()));
+        }
         Ok(ProcessSpec {
             folder: self.workdir(),
             programs: passed.candidates(program.as_bytes()),
-            environment: self.environment(passed),
+            environment,
             arguments: words.into_iter().map(String::into_bytes).collect(),
+            memory: self.memory.clone(),
+            masks: values.masks(),
         })
     }
 
@@ -183,7 +219,7 @@ impl CommandAttempt<'_> {
 
     fn environment(&self, passed: &Passed) -> Vec<Vec<u8>> {
         let mut environment = passed.variables.clone();
-        for name in &self.config.env {
+        for name in self.config.env.passed() {
             if let Some(value) = std::env::var_os(name)
                 && !PASSED.contains(&name.as_str())
             {
@@ -286,6 +322,7 @@ fn text_of(path: &Path) -> StageResult<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use wick_plan::SecretSource;
 
     use super::*;
 
@@ -304,6 +341,11 @@ mod tests {
             inputs: &[(PortName::new("raw").expect("a name"), PortType::Dataset, table)],
             cpus: 1,
             checkpoints: &folder.join("checkpoints"),
+            memory: None,
+            secrets: &[Secret {
+                name: "token".to_owned(),
+                source: SecretSource::File(folder.join("token")),
+            }],
         }
         .prepare(&Passed::from_environment())
     }
@@ -346,5 +388,31 @@ mod tests {
         assert!(has(&format!("WICK_CHECKPOINTS={}", checkpoints.display())));
         assert!(!checkpoints.exists(), "a stage that saves nothing leaves nothing");
         assert!(!spec.environment.iter().any(|variable| variable.starts_with(b"CARGO")));
+        assert!(spec.masks.is_empty());
+    }
+
+    #[test]
+    fn variables_are_set_and_secrets_put_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("token"), "swordfish\n").expect("written");
+        let env = json!({
+            "AUTH": "Bearer ${secrets.token}", "HOME": "/nowhere", "RAW": "${inputs.raw}", "N": 3,
+        });
+        let spec = prepare(json!({"run": ["x"], "env": env}), folder.path()).expect("prepared");
+        let of = |name: &str| -> Vec<String> {
+            let texts = spec.environment.iter().map(|text| String::from_utf8_lossy(text));
+            texts.filter_map(|text| Some(text.strip_prefix(name)?.to_owned())).collect()
+        };
+        assert_eq!(of("AUTH="), ["Bearer swordfish"]);
+        assert_eq!(of("HOME="), ["/nowhere"], "it stands for the one that is passed on");
+        assert_eq!(of("N="), ["3"]);
+        assert!(of("RAW=")[0].ends_with("/attempt/inputs/raw.parquet"));
+        assert_eq!(spec.masks.mask("a swordfish"), "a ***");
+        assert!(!format!("{spec:?}").contains("swordfish"));
+
+        std::fs::remove_file(folder.path().join("token")).expect("removed");
+        let env = json!({"AUTH": "${secrets.token}"});
+        let error = prepare(json!({"run": ["x"], "env": env}), folder.path());
+        assert_eq!(error.expect_err("it is gone").to_string(), "the secret `token` cannot be read");
     }
 }

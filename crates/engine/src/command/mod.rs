@@ -17,6 +17,7 @@ use wick_stage::{
     Typed, TypedKind,
 };
 
+use crate::secrets;
 use config::{CommandConfig, Run};
 
 /// The kind's name.
@@ -43,11 +44,19 @@ transform is a JSON file; a model, a report or a folder is a folder. Inputs are 
 program writes each declared output to its path; an output that is missing afterwards fails the
 stage. What it prints is the attempt's log; a code other than 0 fails the attempt.
 
-The program sees a small environment: `PATH`, `HOME`, `USER`, `LOGNAME`, `SHELL`, `LANG`, `LC_*`,
-`TZ`, `TMPDIR`, `TERM`, the variables of Python environments, CUDA, certificates and proxies; the
-variables named in `env`; and `WICK_RUN`, `WICK_STAGE`, `WICK_ATTEMPT`, `WICK_CPUS`,
-`WICK_OUTPUTS`, `WICK_METRICS` and `WICK_CHECKPOINTS`. Lines such as `{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}`
+The program sees a small environment, whatever else the one of `wick` holds: `PATH`, `HOME`,
+`USER`, `LOGNAME`, `SHELL`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `TERM`, the variables of Python
+environments, CUDA, certificates and proxies; the variables of `env`; and `WICK_RUN`, `WICK_STAGE`,
+`WICK_ATTEMPT`, `WICK_CPUS`, `WICK_OUTPUTS`, `WICK_METRICS`, `WICK_CHECKPOINTS` and `WICK_PROCESS`.
+Lines such as `{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}`
 appended to the file `WICK_METRICS` are recorded as metrics while the program runs.
+
+`env` is a list of variables that are passed on, or a mapping that gives them values. In such a
+value `${secrets.NAME}` stands for a secret of the pipeline. It is put in when the program starts,
+and is kept nowhere: not in the plan, the store or the attempt's folder. Everything that the program
+prints then passes through a filter that writes `***` for the secret, also where it is Base64,
+hexadecimal, or encoded for a URL or JSON. What it writes into files is its own. A secret has at
+least 4 characters.
 
 A long program can save its state in the folder that `WICK_CHECKPOINTS` names. It is not there
 until the program makes it (`mkdir -p`), and it outlives the attempt: a retry, `wick rerun` or a
@@ -56,7 +65,11 @@ It is removed when the stage has succeeded, and when nothing was written to it f
 a file under another name and rename it, so that a kill leaves no half of one. With `--no-cache`
 or `cache: false` each run has a folder of its own, with `--force` each computation.
 
-The stage runs again when `with`, an input, a file of `code` or a variable of `env` has changed.
+With `resources: {memory: …}` the program and its children are held to that much memory: together
+where `wick` has a control group of its own, each for itself elsewhere.
+
+The stage runs again when `with`, an input, a file of `code` or a variable that `env` passes on has
+changed; not when a secret has.
 Scripts of the pipeline's folder that `run` names as words count as `code` by themselves. When the
 program ends, processes that it left behind are ended too.",
     examples: &[
@@ -80,6 +93,17 @@ with:
   outputs: {sizes: value}
   metrics: sizes
   env: [SIZE_UNIT]
+",
+        },
+        Example {
+            title: "A program that needs a secret, declared by the pipeline as \
+                    `secrets: {token: \"${env.API_TOKEN}\"}`",
+            yaml: "\
+uses: command
+with:
+  run: [python3, scripts/fetch.py, \"${outputs.raw}\"]
+  outputs: {raw: file}
+  env: {API_TOKEN: \"${secrets.token}\", PAGE_SIZE: 500}
 ",
         },
     ],
@@ -121,22 +145,40 @@ impl TypedKind for Command {
         if words.first().is_none_or(|word| word.trim().is_empty()) {
             issues.with(["run"], "there is no program to run", "write `run: [PROGRAM, ARGUMENT]`");
         }
-        for name in &config.env {
+        for name in config.env.names() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 issues.with(
                     ["env"],
                     format!("`{name}` cannot name an environment variable"),
-                    "write the name alone, without a value",
+                    "write the name alone, or a mapping: `env: {NAME: value}`",
+                );
+            } else if name.starts_with("WICK_") {
+                issues.with(
+                    ["env"],
+                    format!("`{name}` is wick's own: it tells the program of its attempt"),
+                    "take a name that does not start with `WICK_`",
                 );
             }
+        }
+        if config.run.words().any(|word| !secrets::named_in(word).is_empty()) {
+            issues.with(
+                ["run"],
+                "a secret cannot stand in `run`: everyone on the machine sees the arguments of a \
+                 program",
+                "hand it over as a variable: `env: {NAME: \"${secrets.NAME}\"}`",
+            );
         }
         ports
     }
 
     fn check(&self, config: &CommandConfig, known: &Known<'_>) -> Checked {
-        let mut checked = Checked { environment: config.env.clone(), ..Checked::default() };
+        let mut checked =
+            Checked { environment: config.env.passed().to_vec(), ..Checked::default() };
         for word in config.run.words() {
-            check_references(word, config, known, &mut checked.issues);
+            check_references(word, &["run"], config, known, &mut checked.issues);
+        }
+        for (name, value) in config.env.set() {
+            check_references(value, &["env", name], config, known, &mut checked.issues);
         }
         let workdir = known.resolve(config.workdir.as_deref().unwrap_or(Path::new("")));
         if config.workdir.is_some() && !workdir.is_dir() {
@@ -172,8 +214,15 @@ impl TypedKind for Command {
     }
 }
 
-/// Checks that every `${inputs.…}` and `${outputs.…}` in `word` is there.
-fn check_references(word: &str, config: &CommandConfig, known: &Known<'_>, issues: &mut Issues) {
+/// Checks that every `${inputs.…}` and `${outputs.…}` in `word`, which stands at `place` of the
+/// `with`, is there.
+fn check_references(
+    word: &str,
+    place: &[&str],
+    config: &CommandConfig,
+    known: &Known<'_>,
+    issues: &mut Issues,
+) {
     for piece in pieces(word) {
         let Ok(Piece::Reference(reference)) = piece else { continue };
         let (there, names): (bool, Vec<&str>) = match reference.scope {
@@ -194,7 +243,7 @@ fn check_references(word: &str, config: &CommandConfig, known: &Known<'_>, issue
             } else {
                 format!("the stage's {} are {}", reference.scope, names.join(", "))
             };
-            issues.with(["run"], message, help);
+            issues.with(place.iter().copied(), message, help);
         }
     }
 }
@@ -264,6 +313,12 @@ mod tests {
         assert_eq!(check(config, base).0, ["there is no `inputs.row`"]);
         let config = json!({"run": []});
         assert_eq!(check(config, base).0, ["there is no program to run"]);
+        let config = json!({"run": "x", "env": {"A": "${inputs.raw}", "B": "${inputs.row}"}});
+        assert_eq!(check(config, base).0, ["there is no `inputs.row`"]);
+        let config = json!({"run": ["x", "${secrets.token}"]});
+        assert!(check(config, base).0[0].starts_with("a secret cannot stand in `run`"));
+        let config = json!({"run": "x", "env": {"WICK_RUN": 1}});
+        assert!(check(config, base).0[0].starts_with("`WICK_RUN` is wick's own"));
         let config = json!({"run": "x", "outputs": {"a b": "file"}});
         assert_eq!(check(config, base).0, ["`a b` cannot name an output"]);
     }

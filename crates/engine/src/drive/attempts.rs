@@ -127,9 +127,9 @@ impl Drive {
         }
         let name = || self.setup.plan.stage(stage).name.clone();
         match change {
-            Change::Spawned { pid } => {
+            Change::Spawned { pid, started } => {
                 let stage = name();
-                self.record_also(EventBody::AttemptSpawned { stage, attempt, pid });
+                self.record_also(EventBody::AttemptSpawned { stage, attempt, pid, started });
             }
             Change::Measured(points) => {
                 let stage = name();

@@ -5,7 +5,6 @@
 //! threads of their own where it is more than a moment's work.
 
 mod ended;
-mod orphans;
 mod prepare;
 mod running;
 
@@ -23,6 +22,7 @@ use wick_artifact::ArtifactStore;
 use wick_core::{Failure, FailureCause, Fingerprint, MetricPoint, RunId, Usage};
 use wick_plan::StageIndex;
 use wick_stage::{StageError, checkpoint, layout};
+use wick_store::Store;
 
 use super::{Change, End, Executor, Executors, Made, News, StopReason, Submission};
 use crate::command::COMMAND;
@@ -32,7 +32,7 @@ use crate::error::{EngineError, EngineResult};
 use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, run_folder};
 use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
-use crate::{failure, identity};
+use crate::{failure, identity, orphans};
 use prepare::Preparation;
 use running::Running;
 
@@ -64,7 +64,12 @@ impl LocalExecutors {
     }
 }
 
+#[async_trait]
 impl Executors for LocalExecutors {
+    async fn end_orphans(&self, store: &dyn Store, run: &RunId) -> EngineResult<()> {
+        Ok(orphans::end_of_run(store, run).await?)
+    }
+
     fn run_folder(&self, run: &RunId) -> PathBuf {
         run_folder(&self.project, run)
     }
@@ -350,10 +355,11 @@ impl LocalExecutor {
             let mut tell = |change| self.news.push(News { stage, attempt, change });
             if let Some(pid) = running.pid.filter(|_| !running.pid_told) {
                 running.pid_told = true;
-                tell(Change::Spawned { pid });
+                tell(Change::Spawned { pid, started: orphans::started(pid).unwrap_or(0) });
             }
-            let (points, progress) = running.reports.read(now);
+            let (mut points, progress) = running.reports.read(now);
             if !points.is_empty() {
+                running.masks().mask_points(&mut points);
                 tell(Change::Measured(points));
             }
             if let Some(progress) = progress {
@@ -379,10 +385,10 @@ impl LocalExecutor {
                     self.fail(stage, attempt, failure, Usage::default());
                 }
             }
-            Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes } => {
+            Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes, group } => {
                 let (stage, attempt) = attempt_of(id);
                 let usage = Usage { wall_micros, cpu_micros, max_rss_bytes };
-                self.exited(stage, attempt, failure::exit_of(status), usage);
+                self.exited(stage, attempt, failure::exit_of(status), usage, group);
             }
         }
     }

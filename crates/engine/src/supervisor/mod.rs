@@ -7,23 +7,47 @@
 //! no process behind. Should the supervisor itself be killed, the system kills its direct
 //! children (`PR_SET_PDEATHSIG`).
 //!
-//! It has one thread and little memory, and makes processes without copying its own, so a start
-//! costs little more than the program's own `exec`. It knows nothing of plans, stages or stores.
+//! A process that hides from its group, in a session of its own, comes to the supervisor when its
+//! parent ends; it is known by a variable of its environment, [`MARK`], and killed when the
+//! attempt that it belongs to has ended.
+//!
+//! The supervisor has one thread and little memory, and makes processes without copying its own,
+//! so a start costs little more than the program's own `exec`. It knows nothing of plans, stages
+//! or stores.
 
+mod masked;
 mod spawn;
+mod system;
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{self, Inbox, ProcessId, Report, Request};
-use spawn::Spawner;
+use crate::cgroup::Group;
+use crate::mask::Masks;
+use crate::protocol::{self, Inbox, ProcessId, Report, Request, SpawnStep, Start};
+use masked::MaskedLog;
+use spawn::{Order, Spawner};
+use system::{kill, kill_group, own_children};
+
+/// The variable by which the processes of an attempt are known: the supervisor's pid, a dot, and
+/// what the engine calls the attempt.
+pub const MARK: &str = "WICK_PROCESS";
 
 /// How long the news of a started process may wait for more to tell: a process that ends at once
 /// costs the engine one wake-up rather than two.
 const REPORT_DELAY: Duration = Duration::from_millis(5);
+
+/// How long after the end of an attempt it is looked what it left behind. Not at once: the look
+/// costs as much as a tenth of a short attempt, and one look serves many of them.
+const STRAYS_DELAY: Duration = Duration::from_millis(50);
+
+/// How often it is tried to take away a control group whose processes are ending.
+const GROUP_DELAY: Duration = Duration::from_millis(5);
 
 /// How often, 5 ms apart, the supervisor looks at its end whether something is left.
 const LAST_LOOKS: u32 = 200;
@@ -43,6 +67,20 @@ struct Child {
     started: Instant,
     /// When its group is killed, if it was told to stop.
     kill_at: Option<Instant>,
+    /// Its log, if something must not be seen in it.
+    masked: Option<MaskedLog>,
+    /// The control group that holds it to its memory.
+    group: Option<Group>,
+}
+
+impl Child {
+    /// Kills the process, which is `pid`, and all that is known to belong to it.
+    fn kill(&self, pid: libc::pid_t) {
+        kill_group(pid, libc::SIGKILL);
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+    }
 }
 
 struct Supervisor {
@@ -55,11 +93,16 @@ struct Supervisor {
     out: Vec<u8>,
     /// When what is in `out` must be sent.
     flush_at: Option<Instant>,
+    /// When it is to be looked for what ended attempts left behind.
+    strays_at: Option<Instant>,
+    /// Control groups of ended attempts, and when it is tried again to take them away.
+    leaving: Vec<Group>,
+    leave_at: Option<Instant>,
 }
 
 impl Supervisor {
     fn new(socket: RawFd) -> io::Result<Self> {
-        let signals = detach()?;
+        let signals = system::detach()?;
         Ok(Self {
             socket,
             signals,
@@ -69,6 +112,9 @@ impl Supervisor {
             inbox: Inbox::default(),
             out: Vec::new(),
             flush_at: None,
+            strays_at: None,
+            leaving: Vec::new(),
+            leave_at: None,
         })
     }
 
@@ -81,47 +127,43 @@ impl Supervisor {
 
     /// Kills every group; then whatever made itself a group of its own and lost its parent, for
     /// such processes come to this one. Waits a little for them to be gone.
-    fn end_everything(&self) {
-        for pid in self.children.keys() {
-            kill_group(*pid, libc::SIGKILL);
+    fn end_everything(&mut self) {
+        for (pid, child) in self.children.drain() {
+            child.kill(pid);
+            if let Some(masked) = child.masked {
+                masked.finish();
+            }
+            self.leaving.extend(child.group);
         }
         for _ in 0..LAST_LOOKS {
-            let mut left = false;
-            for pid in own_children() {
-                left = true;
-                // SAFETY: a call without pointers; `pid` is a child that was not reaped.
-                unsafe { libc::kill(pid, libc::SIGKILL) };
-            }
-            if !left {
+            let left = own_children();
+            left.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+            self.leaving.retain(|group| !group.remove());
+            if left.is_empty() && self.leaving.is_empty() {
                 return;
             }
-            let mut polled =
-                libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: `polled` is one valid entry; `waitpid` takes no pointer here.
-            unsafe {
-                libc::poll(&raw mut polled, 1, 5);
-                while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
-            }
+            let _ = system::poll(&mut [system::readable(self.signals.as_raw_fd())], 5);
+            // SAFETY: `waitpid` takes no pointer here.
+            while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
         }
     }
 
     fn serve_requests(&mut self) -> io::Result<()> {
         loop {
-            let mut polled = [
-                libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 },
-                libc::pollfd { fd: self.signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
-            ];
+            let mut polled =
+                vec![system::readable(self.socket), system::readable(self.signals.as_raw_fd())];
+            let pipes = self.children.values().filter_map(|child| child.masked.as_ref()?.pipe());
+            polled.extend(pipes.map(system::readable));
             let timeout = self.next_deadline().map_or(-1, |at| {
                 let wait = at.saturating_duration_since(Instant::now());
                 wait.as_micros().div_ceil(1000).min(60_000) as libc::c_int
             });
-            // SAFETY: `polled` is an array of two valid entries.
-            if unsafe { libc::poll(polled.as_mut_ptr(), 2, timeout) } < 0 {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-                continue;
+            system::poll(&mut polled, timeout)?;
+            if polled[2..].iter().any(|pipe| pipe.revents != 0) {
+                self.children
+                    .values_mut()
+                    .filter_map(|child| child.masked.as_mut())
+                    .for_each(MaskedLog::take);
             }
             if polled[1].revents != 0 && self.take_signals()? {
                 return Ok(());
@@ -130,6 +172,11 @@ impl Supervisor {
                 return Ok(());
             }
             self.kill_overdue();
+            self.kill_strays();
+            if self.leave_at.is_some_and(|at| at <= Instant::now()) {
+                self.leaving.retain(|group| !group.remove());
+                self.leave_at = (!self.leaving.is_empty()).then(|| Instant::now() + GROUP_DELAY);
+            }
             if self.flush_at.is_some_and(|at| at <= Instant::now()) {
                 self.flush()?;
             }
@@ -137,7 +184,8 @@ impl Supervisor {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.children.values().filter_map(|child| child.kill_at).chain(self.flush_at).min()
+        let kills = self.children.values().filter_map(|child| child.kill_at);
+        kills.chain(self.flush_at).chain(self.strays_at).chain(self.leave_at).min()
     }
 
     /// Takes what the engine sent. False when it is gone.
@@ -170,12 +218,10 @@ impl Supervisor {
                 Ok(())
             }
             Request::Hello(_) => Err(io::Error::other("the engine is another version of wick")),
-            Request::Spawn { id, folder, log, programs, arguments, environment } => {
-                let started = Instant::now();
-                match self.spawner.spawn(folder, log, &programs, &arguments, &environment) {
+            Request::Spawn(start) => {
+                let (id, started) = (start.id, Instant::now());
+                match self.start(&start, started) {
                     Ok(pid) => {
-                        self.children.insert(pid, Child { id, started, kill_at: None });
-                        self.by_id.insert(id, pid);
                         let report = Report::Spawned { id, pid: pid.unsigned_abs() };
                         self.report(&report, started + REPORT_DELAY);
                     }
@@ -199,6 +245,72 @@ impl Supervisor {
                 Ok(())
             }
         }
+    }
+
+    /// Starts a process, with its log and its control group.
+    fn start(
+        &mut self,
+        start: &Start<'_>,
+        started: Instant,
+    ) -> Result<libc::pid_t, (SpawnStep, io::Error)> {
+        let log = system::open(start.log, libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT)
+            .map_err(|error| (SpawnStep::Log, error))?;
+        let (masked, log) = if start.masks.is_empty() {
+            (None, log)
+        } else {
+            let masks = Masks::from_patterns(start.masks.iter().map(|mask| mask.to_bytes().into()));
+            let (masked, writer) =
+                MaskedLog::new(log, masks).map_err(|error| (SpawnStep::Log, error))?;
+            (Some(masked), writer)
+        };
+        let group = self.make_group(start);
+        let entrance = match group.as_ref().map(Group::entrance).transpose() {
+            Ok(entrance) => entrance,
+            Err(error) => return Err((SpawnStep::Memory, error)),
+        };
+        let mark = format!("{MARK}={}.{}", std::process::id(), start.id);
+        let mark =
+            CString::new(mark).map_err(|error| (SpawnStep::Fork, io::Error::other(error)))?;
+        // A `wick` in an attempt of another `wick` hands the other's mark on.
+        let inherited = |text: &[u8]| {
+            text.strip_prefix(MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        };
+        let mut environment = start.environment.clone();
+        environment.retain(|variable| !inherited(variable.to_bytes()));
+        environment.push(&mark);
+        let order = Order {
+            folder: start.folder,
+            log: &log,
+            programs: &start.programs,
+            arguments: &start.arguments,
+            environment: &environment,
+            data: start.memory.as_ref().filter(|_| group.is_none()).map(|limit| limit.data),
+            entrance,
+        };
+        match self.spawner.spawn(&order) {
+            Ok(pid) => {
+                let child = Child { id: start.id, started, kill_at: None, masked, group };
+                self.children.insert(pid, child);
+                self.by_id.insert(start.id, pid);
+                Ok(pid)
+            }
+            Err(refused) => {
+                self.leave(group);
+                Err(refused)
+            }
+        }
+    }
+
+    /// The control group for a process that is to be held to its memory. Where none can be made,
+    /// the process gets a limit of its own.
+    fn make_group(&self, start: &Start<'_>) -> Option<Group> {
+        use std::os::unix::ffi::OsStrExt;
+        let limit = start.memory.as_ref()?;
+        let groups = Path::new(std::ffi::OsStr::from_bytes(start.groups.to_bytes()));
+        if groups.as_os_str().is_empty() {
+            return None;
+        }
+        Group::make(groups, start.id, limit.bytes).ok()
     }
 
     /// Takes the signals that came. True when this process is asked to end.
@@ -236,8 +348,8 @@ impl Supervisor {
             if pid == 0 {
                 break;
             }
-            if self.children.contains_key(&pid) {
-                kill_group(pid, libc::SIGKILL);
+            if let Some(child) = self.children.get(&pid) {
+                child.kill(pid);
             }
             let mut status = 0;
             // SAFETY: a zeroed `rusage` is valid: it is plain numbers.
@@ -246,29 +358,74 @@ impl Supervisor {
             unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
             // Others are orphans of a child's own, which come here to be reaped.
             if let Some(child) = self.children.remove(&pid) {
-                self.by_id.remove(&child.id);
-                let micros =
-                    |time: libc::timeval| (time.tv_sec as u64) * 1_000_000 + time.tv_usec as u64;
-                let now = Instant::now();
-                let report = Report::Exited {
-                    id: child.id,
-                    status,
-                    wall_micros: now.duration_since(child.started).as_micros() as u64,
-                    cpu_micros: micros(usage.ru_utime) + micros(usage.ru_stime),
-                    max_rss_bytes: usage.ru_maxrss as u64 * 1024,
-                };
-                self.report(&report, now);
+                self.ended(child, status, &usage);
             }
         }
         Ok(())
+    }
+
+    /// A process that the engine asked for has ended: its log is completed, then the engine is
+    /// told.
+    fn ended(&mut self, child: Child, status: i32, usage: &libc::rusage) {
+        self.by_id.remove(&child.id);
+        if let Some(masked) = child.masked {
+            masked.finish();
+        }
+        let micros = |time: libc::timeval| (time.tv_sec as u64) * 1_000_000 + time.tv_usec as u64;
+        let now = Instant::now();
+        let report = Report::Exited {
+            id: child.id,
+            status,
+            wall_micros: now.duration_since(child.started).as_micros() as u64,
+            cpu_micros: micros(usage.ru_utime) + micros(usage.ru_stime),
+            max_rss_bytes: usage.ru_maxrss as u64 * 1024,
+            group: child.group.as_ref().map(Group::usage),
+        };
+        self.leave(child.group);
+        self.strays_at.get_or_insert(now + STRAYS_DELAY);
+        self.report(&report, now);
+    }
+
+    /// Takes a control group away, now or as soon as its processes are gone.
+    fn leave(&mut self, group: Option<Group>) {
+        if let Some(group) = group.filter(|group| !group.remove()) {
+            self.leaving.push(group);
+            self.leave_at.get_or_insert_with(|| Instant::now() + GROUP_DELAY);
+        }
     }
 
     fn kill_overdue(&mut self) {
         let now = Instant::now();
         for (pid, child) in &mut self.children {
             if child.kill_at.is_some_and(|at| at <= now) {
-                kill_group(*pid, libc::SIGKILL);
+                child.kill(*pid);
                 child.kill_at = None;
+            }
+        }
+    }
+
+    /// Kills what attempts that have ended left behind in sessions of its own. What an attempt
+    /// that still runs has started so is left alone; and what does not show whose it is, which
+    /// is killed at the end of everything.
+    fn kill_strays(&mut self) {
+        if self.strays_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.strays_at = None;
+        let own = std::process::id().to_string();
+        for pid in own_children() {
+            if self.children.contains_key(&pid) {
+                continue;
+            }
+            let mark = system::variable_of(pid, MARK.as_bytes()).unwrap_or_default();
+            let mark = String::from_utf8_lossy(&mark);
+            let (supervisor, id) = mark.split_once('.').unwrap_or_default();
+            if supervisor == own
+                && id.parse::<ProcessId>().is_ok_and(|id| !self.by_id.contains_key(&id))
+            {
+                kill(pid, libc::SIGKILL);
+                // Its own children come next.
+                self.strays_at = Some(Instant::now() + STRAYS_DELAY);
             }
         }
     }
@@ -299,41 +456,4 @@ impl Supervisor {
         self.flush_at = None;
         Ok(())
     }
-}
-
-/// Makes this process one that no terminal reaches, that orphans of its children come to, and
-/// that is told of signals through a descriptor.
-fn detach() -> io::Result<OwnedFd> {
-    // SAFETY: calls without pointers, and `set` is initialised by `sigemptyset` before its use.
-    unsafe {
-        // Fails where the process leads its group already; then no terminal reaches it either.
-        libc::setsid();
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_NAME, c"wick-supervisor".as_ptr());
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-            libc::sigaddset(&raw mut set, signal);
-        }
-        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let signals = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if signals < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(signals))
-    }
-}
-
-/// The children of this process, as the system lists them; none where it does not.
-fn own_children() -> Vec<libc::pid_t> {
-    let listed = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
-}
-
-/// Sends `signal` to the group that `leader` leads. That the group may be gone is fine.
-fn kill_group(leader: libc::pid_t, signal: libc::c_int) {
-    // SAFETY: a call without pointers; `leader` is a child of this process that was not reaped.
-    unsafe { libc::kill(-leader, signal) };
 }

@@ -1,11 +1,12 @@
 //! Starts a process the way `posix_spawn` does: the child borrows the parent's memory until its
 //! `exec`, so nothing is copied. Done by hand because the child must also ask to be killed with
-//! its parent, and go to a folder, before its program runs.
+//! its parent, go to a folder, and be held to its memory, before its program runs.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use super::system::open;
 use crate::protocol::SpawnStep;
 
 /// How much stack the child has before its `exec`; it calls a handful of system calls.
@@ -16,6 +17,26 @@ pub struct Spawner {
     null: OwnedFd,
     stack: Vec<u8>,
     pid: libc::pid_t,
+    /// The most data that a process here may have at all.
+    data_ceiling: u64,
+}
+
+/// What to start.
+pub struct Order<'a> {
+    /// Where it works.
+    pub folder: &'a CStr,
+    /// Where it prints to.
+    pub log: &'a OwnedFd,
+    /// Files to try as its program, in order.
+    pub programs: &'a [&'a CStr],
+    /// Its arguments.
+    pub arguments: &'a [&'a CStr],
+    /// Its environment.
+    pub environment: &'a [&'a CStr],
+    /// How many bytes of data it may have.
+    pub data: Option<u64>,
+    /// The file by which it gets into its control group.
+    pub entrance: Option<CString>,
 }
 
 /// What the child needs, and where it leaves why it failed. Lives on the parent's stack while
@@ -28,6 +49,8 @@ struct Start<'a> {
     null: c_int,
     log: c_int,
     parent: libc::pid_t,
+    data: Option<libc::rlimit>,
+    entrance: Option<&'a CStr>,
     failure: Option<(SpawnStep, c_int)>,
 }
 
@@ -35,35 +58,32 @@ impl Spawner {
     /// Opens what every start needs.
     pub fn new() -> io::Result<Self> {
         let null = open(c"/dev/null", libc::O_RDONLY)?;
-        // SAFETY: a call without arguments.
-        let pid = unsafe { libc::getpid() };
-        Ok(Self { null, stack: vec![0; CHILD_STACK], pid })
+        let mut data = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: `data` is valid for writing; `getpid` takes nothing.
+        let pid = unsafe {
+            libc::getrlimit(libc::RLIMIT_DATA, &raw mut data);
+            libc::getpid()
+        };
+        Ok(Self { null, stack: vec![0; CHILD_STACK], pid, data_ceiling: data.rlim_max })
     }
 
-    /// Starts a process: in `folder`, printing to `log`, running the first of `programs` that
-    /// there is.
-    pub fn spawn(
-        &mut self,
-        folder: &CStr,
-        log: &CStr,
-        programs: &[&CStr],
-        arguments: &[&CStr],
-        environment: &[&CStr],
-    ) -> Result<libc::pid_t, (SpawnStep, io::Error)> {
-        let log = open(log, libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT)
-            .map_err(|error| (SpawnStep::Log, error))?;
+    /// Starts a process: the first of the programs that there is.
+    pub fn spawn(&mut self, order: &Order<'_>) -> Result<libc::pid_t, (SpawnStep, io::Error)> {
         let pointers = |texts: &[&CStr]| -> Vec<*const c_char> {
             texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
         };
-        let (arguments, environment) = (pointers(arguments), pointers(environment));
+        let (arguments, environment) = (pointers(order.arguments), pointers(order.environment));
+        let data = order.data.map(|bytes| bytes.min(self.data_ceiling));
         let mut start = Start {
-            folder,
-            programs,
+            folder: order.folder,
+            programs: order.programs,
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
             null: self.null.as_raw_fd(),
-            log: log.as_raw_fd(),
+            log: order.log.as_raw_fd(),
             parent: self.pid,
+            data: data.map(|bytes| libc::rlimit { rlim_cur: bytes, rlim_max: bytes }),
+            entrance: order.entrance.as_deref(),
             failure: None,
         };
         let top = self.stack.as_mut_ptr_range().end;
@@ -117,6 +137,21 @@ extern "C" fn child(start: *mut c_void) -> c_int {
             start.failure = Some((SpawnStep::Folder, errno()));
             libc::_exit(127);
         }
+        if let Some(entrance) = start.entrance {
+            let file = libc::open(entrance.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            // `0` stands for the process that writes it.
+            if file < 0 || libc::write(file, c"0".as_ptr().cast(), 1) < 0 {
+                start.failure = Some((SpawnStep::Memory, errno()));
+                libc::_exit(127);
+            }
+        }
+        // Limits belong to the process, not to the memory that it still shares.
+        if let Some(data) = &start.data
+            && libc::setrlimit(libc::RLIMIT_DATA, data) < 0
+        {
+            start.failure = Some((SpawnStep::Memory, errno()));
+            libc::_exit(127);
+        }
         let mut failure = libc::ENOENT;
         for program in start.programs {
             libc::execve(program.as_ptr(), start.arguments, start.environment);
@@ -133,16 +168,5 @@ extern "C" fn child(start: *mut c_void) -> c_int {
         }
         start.failure = Some((SpawnStep::Program, failure));
         libc::_exit(127)
-    }
-}
-
-fn open(path: &CStr, flags: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: `path` is a valid text; the descriptor is owned by nobody else.
-    unsafe {
-        let descriptor = libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644);
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(descriptor))
     }
 }

@@ -70,7 +70,9 @@ pub async fn attempts_leave_rows_and_events(store: &dyn Store) {
         .await;
     assert_eq!(driven.states().await, [AttemptState::Running, AttemptState::Queued]);
     let pid = 4_000_000_000;
-    driven.tell([EventBody::AttemptSpawned { stage: stage("load"), attempt: 1, pid }]).await;
+    driven
+        .tell([EventBody::AttemptSpawned { stage: stage("load"), attempt: 1, pid, started: 9 }])
+        .await;
     driven.tell([finished("load", 1, token, AttemptState::Succeeded)]).await;
     let second = Token(number());
     let mut start = started("train", 1, second, "two");
@@ -120,7 +122,7 @@ pub async fn a_whole_life_in_one_batch(store: &dyn Store) {
         .tell([
             EventBody::RunStarted { host: "here".to_owned(), pid: 5 },
             started("a", 1, tokens[0], "a"),
-            EventBody::AttemptSpawned { stage: stage("a"), attempt: 1, pid: 7 },
+            EventBody::AttemptSpawned { stage: stage("a"), attempt: 1, pid: 7, started: 9 },
             points("a", 1, &[("loss", 0, 1.0)]),
             finished("a", 1, tokens[0], AttemptState::Failed),
             retry("a", 1),

@@ -2,19 +2,32 @@
 
 use wick_core::{Exit, Failure, MetricPoint, Usage};
 use wick_plan::StageIndex;
+use wick_stage::layout;
 
 use super::running::{Reports, Told};
 use super::{LocalExecutor, Work, running};
+use crate::cgroup::GroupUsage;
 use crate::command::collect;
 use crate::dispatcher::StopReason;
 use crate::executor::{Change, End, Made};
+use crate::memory::MemoryUse;
 use crate::{failure, identity};
+
+/// What a shell returns when a program that it ran was killed.
+const SHELL_KILLED: i32 = 128 + libc::SIGKILL;
 
 impl LocalExecutor {
     /// The attempt's process has ended.
-    pub(super) fn exited(&mut self, stage: StageIndex, attempt: u32, exit: Exit, usage: Usage) {
+    pub(super) fn exited(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        exit: Exit,
+        usage: Usage,
+        group: Option<GroupUsage>,
+    ) {
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
-        (running.exit, running.usage) = (Some(exit), usage);
+        (running.exit, running.usage, running.group) = (Some(exit), usage, group);
         let (points, _) = running.reports.read(identity::now());
         let stop = running.stop.filter(|_| exit != Exit::Code(0));
         let timeout = running.planned().timeout.unwrap_or_default();
@@ -44,12 +57,8 @@ impl LocalExecutor {
     ) {
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
         let missing = told.missing(running.planned());
-        if let Some(mut failure) = told.failure {
-            failure.exit = Some(exit);
-            self.fail(stage, attempt, failure, usage);
-        } else if exit != Exit::Code(0) {
-            let out_of_memory = self.memory_ran_out(exit);
-            let failure = failure::ended(exit, "the worker", out_of_memory);
+        if exit != Exit::Code(0) || told.failure.is_some() {
+            let failure = self.why(stage, attempt, exit, "the worker", told.failure);
             self.fail(stage, attempt, failure, usage);
         } else if let Some(failure) = missing {
             self.fail(stage, attempt, failure, usage);
@@ -62,8 +71,7 @@ impl LocalExecutor {
     /// What a program made is looked at, and put into the artifact store.
     fn program_ended(&mut self, stage: StageIndex, attempt: u32, exit: Exit, usage: Usage) {
         if exit != Exit::Code(0) {
-            let out_of_memory = self.memory_ran_out(exit);
-            let failure = failure::ended(exit, "the program", out_of_memory);
+            let failure = self.why(stage, attempt, exit, "the program", None);
             return self.fail(stage, attempt, failure, usage);
         }
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
@@ -95,7 +103,8 @@ impl LocalExecutor {
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
         let (usage, exit) = (running.usage, running.exit);
         match collected {
-            Ok((made, points)) => {
+            Ok((mut made, points)) => {
+                running.masks().mask_outputs(&mut made.outputs);
                 self.measured(stage, attempt, points);
                 self.end(stage, attempt, usage, End::Succeeded(made));
             }
@@ -106,24 +115,57 @@ impl LocalExecutor {
         }
     }
 
+    /// Why an attempt failed, whose process, called `what`, ended so, and may have told why.
+    fn why(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        exit: Exit,
+        what: &str,
+        told: Option<Failure>,
+    ) -> Failure {
+        let machine_ran_out = self.machine_ran_out(exit);
+        let ended = failure::ended(exit, what);
+        let Some(running) = running(&mut self.running, stage, attempt) else { return ended };
+        let log = running.folder.join(layout::LOG);
+        let memory = running.memory(&log);
+        if memory.ran_out(Some(exit), told.as_ref()) {
+            let mut failure = memory.failure(what, Some(exit));
+            if let Some(told) = told {
+                failure.chain = std::iter::once(told.message).chain(told.chain).collect();
+            }
+            return failure;
+        }
+        match told {
+            Some(told) => Failure { exit: Some(exit), ..told },
+            None if machine_ran_out => MemoryUse::default().failure(what, Some(exit)),
+            None => ended,
+        }
+    }
+
     /// Whether the system has killed a process for memory since the last time.
-    fn memory_ran_out(&mut self, exit: Exit) -> bool {
-        if exit != Exit::Signal(libc::SIGKILL) {
+    fn machine_ran_out(&mut self, exit: Exit) -> bool {
+        if !matches!(exit, Exit::Signal(libc::SIGKILL) | Exit::Code(SHELL_KILLED)) {
             return false;
         }
         let kills = failure::out_of_memory_kills();
         kills > std::mem::replace(&mut self.memory_kills, kills)
     }
 
-    fn measured(&mut self, stage: StageIndex, attempt: u32, points: Vec<MetricPoint>) {
+    fn measured(&mut self, stage: StageIndex, attempt: u32, mut points: Vec<MetricPoint>) {
         if !points.is_empty() {
+            if let Some(running) = running(&mut self.running, stage, attempt) {
+                running.masks().mask_points(&mut points);
+            }
             self.tell(stage, attempt, Change::Measured(points));
         }
     }
 
     /// Ends an attempt as failed.
     pub(super) fn fail(&mut self, stage: StageIndex, attempt: u32, failure: Failure, usage: Usage) {
-        self.end(stage, attempt, usage, End::Failed(failure));
+        let running = running(&mut self.running, stage, attempt);
+        let masks = running.map(|running| running.masks()).unwrap_or_default();
+        self.end(stage, attempt, usage, End::Failed(failure::recorded(failure, &masks)));
     }
 
     /// The last word on an attempt.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use wick_artifact::ArtifactStore;
 use wick_core::{Failure, FailureCause, PortName, PortType, RunId};
+use wick_plan::SecretSource;
 use wick_stage::context::ASSIGNMENT_VERSION;
 use wick_stage::{
     AssignedInput, AssignedOutput, Assignment, CheckpointPlace, StageError, StageResult, layout,
@@ -18,6 +19,9 @@ use crate::command::config::CommandConfig;
 use crate::command::launch::{CommandAttempt, Passed, ProcessSpec, variable};
 use crate::executor::{Submission, SubmittedInput};
 use crate::folder::make_attempt_folder;
+use crate::mask::Masks;
+use crate::memory::MemoryLimit;
+use crate::orphans::RUN_MARK;
 use crate::process::{PROCESS_NAME, Program};
 
 /// Variables by which numeric libraries are told how many threads they may use.
@@ -33,6 +37,9 @@ const THREADS: &[&str] = &[
 /// its waits costs a time slice, and training is ten times slower. All that is worth splitting in
 /// a worker is split over rayon's pool.
 const ONE_THREAD: &str = "CANDLE_NUM_THREADS";
+
+/// Variables that tell a program of its attempt: those of another attempt are not handed on.
+const MARKS: &[&str] = &[RUN_MARK, "WICK_STAGE", "WICK_ATTEMPT", "WICK_OUTPUTS", "WICK_METRICS"];
 
 /// All that is needed to make an attempt's files, on any thread.
 pub struct Preparation {
@@ -110,6 +117,8 @@ impl Preparation {
             inputs: &inputs,
             cpus: planned.resources.cpus.max(1),
             checkpoints: &self.checkpoint_place().folder(&self.run),
+            memory: self.memory(),
+            secrets: &plan.secrets,
         };
         attempt.prepare(&self.passed)
     }
@@ -160,21 +169,43 @@ impl Preparation {
         let mut arguments = vec![PROCESS_NAME.as_bytes().to_vec()];
         arguments.extend(self.program.worker.iter().map(|argument| bytes(argument)));
         arguments.push(bytes(folder.as_os_str()));
-        // A worker is this same binary: it sees the engine's environment, threads apart.
-        let threads = cpus.to_string();
-        let environment = std::env::vars_os()
-            .filter(|(name, _)| {
-                name != ONE_THREAD && !THREADS.iter().any(|threads| name == threads)
-            })
-            .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
-            .chain(THREADS.iter().map(|name| variable(name.as_bytes(), threads.as_bytes())))
-            .chain([variable(ONE_THREAD.as_bytes(), b"1")])
-            .collect();
         Ok(ProcessSpec {
             folder: plan.base.clone(),
             programs: vec![program],
             arguments,
-            environment,
+            environment: self.worker_environment(cpus),
+            memory: self.memory(),
+            masks: Masks::default(),
         })
+    }
+
+    /// A worker is this same binary: it sees the engine's environment, but for threads, for
+    /// secrets, which no worker has a use for, and for the marks of a stage that this engine
+    /// itself may be run by.
+    fn worker_environment(&self, cpus: u32) -> Vec<Vec<u8>> {
+        let threads = cpus.to_string();
+        let secrets = &self.submission.plan.secrets;
+        let is_secret = |name: &OsStr| {
+            let mut sources = secrets.iter().map(|secret| &secret.source);
+            sources.any(|source| matches!(source, SecretSource::Environment(of) if name == &**of))
+        };
+        let own = |name: &OsStr| {
+            name == ONE_THREAD || THREADS.iter().chain(MARKS).any(|threads| name == *threads)
+        };
+        std::env::vars_os()
+            .filter(|(name, _)| !own(name) && !is_secret(name))
+            .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
+            .chain(THREADS.iter().map(|name| variable(name.as_bytes(), threads.as_bytes())))
+            .chain([
+                variable(ONE_THREAD.as_bytes(), b"1"),
+                variable(RUN_MARK.as_bytes(), self.run.as_str().as_bytes()),
+            ])
+            .collect()
+    }
+
+    /// How much memory the attempt may use.
+    fn memory(&self) -> Option<MemoryLimit> {
+        let resources = &self.submission.planned().resources;
+        resources.memory.map(|bytes| MemoryLimit::new(bytes, resources.cpus.max(1)))
     }
 }

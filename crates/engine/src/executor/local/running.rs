@@ -1,6 +1,6 @@
 //! An attempt that runs on this machine, and what its process has told so far.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wick_core::{
@@ -10,11 +10,14 @@ use wick_core::{
 use wick_plan::{Plan, PlannedStage, StageIndex};
 use wick_stage::{StageError, layout};
 
+use crate::cgroup::GroupUsage;
 use crate::command::config::CommandConfig;
 use crate::command::launch::ProcessSpec;
 use crate::dispatcher::StopReason;
 use crate::executor::Submission;
 use crate::folder::COMMAND_METRICS;
+use crate::mask::Masks;
+use crate::memory::MemoryUse;
 use crate::tail::{MetricsTail, WorkerTail};
 
 /// An attempt that was submitted and has not ended.
@@ -31,6 +34,8 @@ pub struct Running {
     pub stop: Option<StopReason>,
     pub usage: Usage,
     pub exit: Option<Exit>,
+    /// What its control group said, if it had one.
+    pub group: Option<GroupUsage>,
 }
 
 /// How an attempt reports.
@@ -76,6 +81,23 @@ impl Running {
             stop: None,
             usage: Usage::default(),
             exit: None,
+            group: None,
+        }
+    }
+
+    /// What must not be seen of the attempt.
+    pub fn masks(&self) -> Masks {
+        self.spec.as_ref().map(|spec| spec.masks.clone()).unwrap_or_default()
+    }
+
+    /// What is known of its memory, now that it has ended; `log` is its log.
+    pub fn memory<'a>(&'a self, log: &'a Path) -> MemoryUse<'a> {
+        let peak = self.group.map_or(0, |group| group.peak_bytes);
+        MemoryUse {
+            limit: self.spec.as_ref().and_then(|spec| spec.memory.as_ref()),
+            peak: if peak > 0 { peak } else { self.usage.max_rss_bytes },
+            kills: self.group.map(|group| group.kills),
+            log: Some(log),
         }
     }
 
