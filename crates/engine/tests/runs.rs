@@ -22,6 +22,9 @@ use wick_stage::{
 };
 use wick_store::{StageRecord, Store};
 
+#[path = "runs/processes.rs"]
+mod processes;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     ];
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
-    for (name, test) in tests {
+    for (name, test) in tests.iter().chain(processes::TESTS) {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
@@ -152,6 +155,12 @@ impl Project {
             .expect("driven to its end")
     }
 
+    fn run_plan(&self, plan: &Plan) -> RunOutcome {
+        self.runtime
+            .block_on(self.engine.execute(plan, self.options(), &mut Silent))
+            .expect("driven to its end")
+    }
+
     fn rerun(&self, run: &RunId) -> RunOutcome {
         let options = RunOptions { rerun: Some(run.clone()), ..self.options() };
         self.run_with(options, &mut Silent)
@@ -196,7 +205,7 @@ struct Probe;
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ProbeConfig {
-    /// `write`, `forget`, `panic`, `gate`, `abort` or `save`.
+    /// `write`, `forget`, `panic`, `gate`, `abort`, `hoard` or `save`.
     act: String,
 }
 
@@ -227,6 +236,12 @@ impl TypedKind for Probe {
         match config.act.as_str() {
             "panic" => panic!("the probe panics"),
             "abort" => std::process::abort(),
+            "hoard" => {
+                let mut hoard: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    hoard.push(vec![1; 1 << 20]);
+                }
+            }
             "gate" => return Err(StageError::gate("too low").help("aim higher")),
             "forget" => return Ok(()),
             "save" => return save_or_go_on(context),
@@ -421,7 +436,7 @@ fn a_panicking_kind_fails_its_attempt() {
         assert_eq!(project.metric(&outcome.run, "loss").len(), 3, "what it had told is kept");
     }
     check("panic", FailureCause::Internal, "the stage panicked: the probe panics");
-    check("abort", FailureCause::Signal, "signal 6 (SIGABRT");
+    check("abort", FailureCause::Signal, "SIGABRT (signal 6)");
     check("gate", FailureCause::Gate, "too low");
     check("forget", FailureCause::Output, "did not make its output `made`");
 }
