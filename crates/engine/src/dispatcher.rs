@@ -12,93 +12,58 @@
 //!   stage's start lies behind the publication of all that the stage needs, and both may share
 //!   one commit.
 //! - **Slots.** Attempts that run, or may be launched as soon as their start is recorded, never
-//!   occupy more than there is.
+//!   occupy more than there is, of the machine and of what is counted by name.
 //! - **Looking ahead.** Where attempts take no longer than a commit, the starts of some more are
 //!   recorded before there is a slot for them, so that no slot waits for the store. Their
 //!   processes are launched when a slot is free. After a crash such an attempt is `lost` like any
 //!   other that did not end.
+//! - **Growing.** A stage that is written once for each item of a list gets its instances while
+//!   the run goes on. It stands for them until the last has ended.
+//! - **Nothing finished is lost.** What succeeded in an earlier drive of the run stays so until it
+//!   is decided that it is to be done again.
 //! - **Every run ends.** Each stage comes to a final state, whatever fails.
 
+mod ends;
 mod messages;
+mod stage;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use wick_core::{AttemptState, RunState};
-use wick_plan::{Plan, Retry, StageIndex};
+use wick_core::{AttemptState, KindName, RunState};
+use wick_plan::{Plan, StageIndex};
 
-pub use messages::{Action, CancelMode, Decision, Fact, Message, Outcome, StopReason, Timer};
+pub use messages::{
+    Action, CancelMode, Decision, Fact, Message, Outcome, Past, Spec, StopReason, Timer, Why,
+};
 
 use crate::ready::ReadyQueue;
-use crate::slots::Slots;
+use crate::slots::{Pool, Slots};
+use ends::Ended;
+use stage::{Phase, Stage};
+use wait::Chance;
 
 /// Attempts shorter than this are started ahead of their slot.
 const QUICK: Duration = Duration::from_millis(25);
 
-/// A backoff is never longer than this.
-const MAX_BACKOFF: Duration = Duration::from_secs(3600);
-
-/// Where a stage stands within this run of the engine.
-///
-/// ```text
-/// Waiting -> Resolving -> Ready -> Starting -> Running -> Done
-///                |          ^         |  ^        |
-///                |          |         v  |        v
-///                |          |        Ahead     Delayed -> Ready
-///                +----------+-> Done (cached, kept, skipped, cancelled from anywhere but Running)
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// So many of the stages that it needs are not published yet.
-    Waiting(u32),
-    /// Its needs are met; what to do with it is being found out.
-    Resolving,
-    /// Waits for a slot.
-    Ready,
-    /// Its start is being recorded. With `slot`, it is launched as soon as that is done.
-    Starting {
-        /// Whether it occupies its slot already.
-        slot: bool,
-    },
-    /// Its start is recorded, ahead of a slot.
-    Ahead,
-    /// Its process runs.
-    Running,
-    /// Waits for its next attempt.
-    Delayed,
-    /// Nothing more will happen to it.
-    Done(AttemptState),
-}
-
-/// A stage as the dispatcher sees it.
-#[derive(Debug)]
-struct Stage {
-    phase: Phase,
-    dependents: Vec<StageIndex>,
-    request: Slots,
-    retry: Retry,
-    timeout: Option<Duration>,
-    /// How many stages come after it on its longest way to the end.
-    height: u32,
-    /// Stages of one kind are taken to be alike in how long they take.
-    kind: u32,
-    /// The latest attempt; before the first one, that of earlier drives of this run.
-    attempt: u32,
-    /// How many attempts this drive of the run has made.
-    tries: u32,
-}
-
 /// How a run is to be driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// What there is of the machine.
     pub slots: Slots,
+    /// What there is of what the project counts by name.
+    pub named: Vec<(String, u32)>,
     /// Whether stages that do not need a failed one go on.
     pub keep_going: bool,
     /// How many starts may be recorded ahead of their slots.
     pub max_ahead: usize,
+    /// How long the run may take.
+    pub timeout: Option<Duration>,
+    /// From what the chance in the waits before further attempts is drawn.
+    pub seed: u64,
 }
 
 /// The state of a run.
@@ -106,14 +71,17 @@ pub struct Policy {
 pub struct Dispatcher {
     stages: Vec<Stage>,
     policy: Policy,
-    free: Slots,
+    pool: Pool,
     ready: ReadyQueue,
     /// Starts asked for or recorded ahead of their slots, oldest first.
     ahead: VecDeque<StageIndex>,
+    kinds: Vec<KindName>,
     /// How long the last attempt of each kind took, as quick or not.
     quick: Vec<bool>,
     /// Facts asked for and not yet known to be recorded, oldest first.
     asked: VecDeque<Fact>,
+    /// Stages that have ended, of which those that need them do not know yet.
+    ended: Vec<Ended>,
     /// How many stages are not `Done`.
     open: usize,
     failed: usize,
@@ -121,70 +89,43 @@ pub struct Dispatcher {
     /// Set by the first failure where `keep_going` is off.
     stopped_by: Option<StageIndex>,
     cancel: Option<CancelMode>,
+    timed_out: bool,
     finishing: bool,
+    chance: Chance,
     actions: Vec<Action>,
 }
 
 impl Dispatcher {
-    /// The state before anything happened. `earlier_attempts` tells, by stage, how many attempts
-    /// earlier drives of the same run have made.
-    pub fn new(plan: &Plan, policy: Policy, earlier_attempts: &[u32]) -> Self {
-        let mut kinds = Vec::new();
-        let mut stages: Vec<Stage> = plan
-            .indexed()
-            .map(|(index, planned)| {
-                let mut needs: Vec<StageIndex> = planned.needs().collect();
-                needs.sort_unstable();
-                needs.dedup();
-                let kind =
-                    kinds.iter().position(|kind| *kind == &planned.kind).unwrap_or_else(|| {
-                        kinds.push(&planned.kind);
-                        kinds.len() - 1
-                    });
-                Stage {
-                    phase: Phase::Waiting(needs.len() as u32),
-                    dependents: Vec::new(),
-                    request: Slots::of_resources(&planned.resources, &policy.slots),
-                    retry: planned.retry.clone(),
-                    timeout: planned.timeout,
-                    height: 0,
-                    kind: kind as u32,
-                    attempt: earlier_attempts.get(index.get()).copied().unwrap_or(0),
-                    tries: 0,
-                }
-            })
-            .collect();
-        // The plan is sorted: what a stage needs comes before it. So one pass backwards sees
-        // every dependent before the stages that it needs.
-        for (index, planned) in plan.indexed().collect::<Vec<_>>().into_iter().rev() {
-            let height = stages[index.get()].height + 1;
-            for need in planned.needs() {
-                let need = &mut stages[need.get()];
-                need.height = need.height.max(height);
-                if need.dependents.last() != Some(&index) {
-                    need.dependents.push(index);
-                }
-            }
-        }
-        for stage in &mut stages {
-            stage.dependents.reverse();
-        }
-        Self {
-            open: stages.len(),
-            free: policy.slots,
-            quick: vec![false; kinds.len()],
-            stages,
-            policy,
+    /// The state before anything happened. `past` tells, by stage, what earlier drives of the same
+    /// run have left.
+    pub fn new(plan: &Plan, policy: Policy, past: &[Past]) -> Self {
+        let mut dispatcher = Self {
+            stages: Vec::with_capacity(plan.stages.len()),
+            pool: Pool::new(policy.slots, &policy.named),
             ready: ReadyQueue::default(),
             ahead: VecDeque::new(),
+            kinds: Vec::new(),
+            quick: Vec::new(),
             asked: VecDeque::new(),
+            ended: Vec::new(),
+            open: plan.stages.len(),
             failed: 0,
             cancelled: 0,
             stopped_by: None,
             cancel: None,
+            timed_out: false,
             finishing: false,
+            chance: Chance::new(policy.seed),
             actions: Vec::new(),
+            policy,
+        };
+        for (index, planned) in plan.indexed() {
+            let past = past.get(index.get()).copied().unwrap_or_default();
+            let stage = dispatcher.stage(&Spec::new(planned, past), None, 0);
+            dispatcher.stages.push(stage);
         }
+        dispatcher.connect(plan);
+        dispatcher
     }
 
     /// Takes a message; tells what is to be done.
@@ -194,18 +135,30 @@ impl Dispatcher {
             Message::Resolved { stage, decision } => self.resolved(stage, decision),
             Message::Recorded { facts } => self.recorded(facts),
             Message::Ended { stage, attempt, outcome, wall } => {
-                self.ended(stage, attempt, outcome, wall);
+                self.attempt_ended(stage, attempt, outcome, wall);
             }
             Message::Timer { stage, attempt, timer } => self.timer(stage, attempt, timer),
+            Message::RunTimeout => self.run_timed_out(),
             Message::Cancel(mode) => self.cancel(mode),
         }
+        self.pass_on();
         self.fill_slots();
         self.finish_if_done();
         std::mem::take(&mut self.actions)
     }
 
     fn begin(&mut self) {
+        if let Some(after) = self.policy.timeout {
+            self.actions.push(Action::SetRunTimer { after });
+        }
         let roots: Vec<StageIndex> = self.indices().filter(|stage| self.is_root(*stage)).collect();
+        for stage in self.indices() {
+            if self.stages[stage.get()].past.leave {
+                self.leave(stage);
+            }
+        }
+        let is_open = |stage: &StageIndex| !self.is_done(*stage);
+        let roots = roots.into_iter().filter(is_open).collect();
         self.resolve(roots);
     }
 
@@ -215,6 +168,10 @@ impl Dispatcher {
 
     fn is_root(&self, stage: StageIndex) -> bool {
         self.stages[stage.get()].phase == Phase::Waiting(0)
+    }
+
+    fn is_done(&self, stage: StageIndex) -> bool {
+        matches!(self.stages[stage.get()].phase, Phase::Done(_))
     }
 
     fn resolve(&mut self, stages: Vec<StageIndex>) {
@@ -238,23 +195,26 @@ impl Dispatcher {
             return;
         }
         match decision {
-            Decision::Kept => {
-                self.set(stage, Phase::Done(AttemptState::Succeeded));
-                self.publish(stage);
-            }
+            Decision::Kept => self.set(stage, Phase::Done(AttemptState::Succeeded)),
             Decision::Cached => {
                 self.record(Fact::Cached { stage });
                 self.set(stage, Phase::Done(AttemptState::Cached));
-                self.publish(stage);
             }
             Decision::Run => self.make_ready(stage),
+            Decision::Skip => self.skip(stage, Why::Condition),
+            Decision::Fail => {
+                let attempt = self.next_attempt(stage);
+                self.record(Fact::Started { stage, attempt });
+                self.finish(stage, attempt, AttemptState::Failed);
+            }
+            Decision::Expand(instances) => self.expand(stage, &instances),
         }
     }
 
     fn make_ready(&mut self, stage: StageIndex) {
         self.set(stage, Phase::Ready);
-        let Stage { request, height, .. } = self.stages[stage.get()];
-        self.ready.push(stage, request, height);
+        let Stage { demand, height, .. } = self.stages[stage.get()];
+        self.ready.push(stage, demand, height);
     }
 
     fn next_attempt(&mut self, stage: StageIndex) -> u32 {
@@ -279,8 +239,8 @@ impl Dispatcher {
         let Phase::Starting { slot } = self.stages[stage.get()].phase else { return };
         if self.is_stopped() {
             if slot {
-                let request = self.stages[stage.get()].request;
-                self.free.give(&request);
+                let demand = self.stages[stage.get()].demand;
+                self.pool.give(&demand);
             } else {
                 self.ahead.retain(|other| *other != stage);
             }
@@ -302,35 +262,31 @@ impl Dispatcher {
         }
     }
 
-    fn ended(&mut self, stage: StageIndex, attempt: u32, outcome: Outcome, wall: Duration) {
+    fn attempt_ended(&mut self, stage: StageIndex, attempt: u32, outcome: Outcome, wall: Duration) {
         if !self.is_running(stage, attempt) {
             debug_assert!(false, "attempt {attempt} of stage {stage:?} ended without running");
             return;
         }
-        let Stage { request, tries, kind, .. } = self.stages[stage.get()];
-        self.free.give(&request);
+        let Stage { demand, tries, kind, .. } = self.stages[stage.get()];
+        self.pool.give(&demand);
         self.quick[kind as usize] = wall < QUICK;
         match outcome {
-            Outcome::Succeeded => {
-                self.finish(stage, attempt, AttemptState::Succeeded);
-                self.publish(stage);
-            }
+            Outcome::Succeeded => self.finish(stage, attempt, AttemptState::Succeeded),
             Outcome::Cancelled if self.cancel.is_some() => {
                 self.finish(stage, attempt, AttemptState::Cancelled);
             }
             Outcome::Cancelled | Outcome::Failed { .. } => {
-                let transient = outcome == Outcome::Failed { transient: true };
-                let state = AttemptState::Failed;
-                self.record(Fact::Finished { stage, attempt, state });
+                let again = outcome == Outcome::Failed { retry: true };
                 let retry = &self.stages[stage.get()].retry;
-                if transient && tries < retry.attempts && !self.is_stopped() {
-                    let delay = backoff(retry, tries);
+                if again && tries < retry.attempts && !self.is_stopped() {
+                    let delay = wait::before(retry, tries, &mut self.chance);
+                    self.record(Fact::Finished { stage, attempt, state: AttemptState::Failed });
                     self.record(Fact::RetryScheduled { stage, attempt, delay });
                     self.set(stage, Phase::Delayed);
                     let timer = Timer::Retry;
                     self.actions.push(Action::SetTimer { stage, attempt, timer, after: delay });
                 } else {
-                    self.fail(stage);
+                    self.finish(stage, attempt, AttemptState::Failed);
                 }
             }
         }
@@ -358,83 +314,68 @@ impl Dispatcher {
         }
     }
 
-    /// Tells those that need `stage` that it is published, or will be before anything that is
-    /// recorded from now on.
-    fn publish(&mut self, stage: StageIndex) {
-        let dependents = std::mem::take(&mut self.stages[stage.get()].dependents);
-        let mut met = Vec::new();
-        for dependent in dependents {
-            if let Phase::Waiting(missing) = self.stages[dependent.get()].phase {
-                self.set(dependent, Phase::Waiting(missing - 1));
-                if missing == 1 {
-                    met.push(dependent);
-                }
-            }
-        }
-        self.resolve(met);
-    }
-
-    /// The stage has failed for good: what needs it is skipped.
-    fn fail(&mut self, failed: StageIndex) {
-        self.set(failed, Phase::Done(AttemptState::Failed));
-        let mut unreachable = vec![failed];
-        while let Some(stage) = unreachable.pop() {
-            for dependent in std::mem::take(&mut self.stages[stage.get()].dependents) {
-                if matches!(self.stages[dependent.get()].phase, Phase::Waiting(_)) {
-                    self.skip(dependent, failed);
-                    unreachable.push(dependent);
-                }
-            }
-        }
-        if !self.policy.keep_going && self.stopped_by.is_none() {
-            self.stopped_by = Some(failed);
-            self.drop_waiting(|dispatcher, stage| dispatcher.skip(stage, failed));
-        }
-    }
-
-    fn skip(&mut self, stage: StageIndex, because: StageIndex) {
-        self.record(Fact::Skipped { stage, because });
-        self.set(stage, Phase::Done(AttemptState::Skipped));
-    }
-
     fn cancel(&mut self, mode: CancelMode) {
         if self.cancel >= Some(mode) {
             return;
         }
         if self.cancel.is_none() {
             self.cancel = Some(mode);
-            self.drop_waiting(|dispatcher, stage| {
-                dispatcher.record(Fact::Cancelled { stage });
-                dispatcher.set(stage, Phase::Done(AttemptState::Cancelled));
-            });
+            self.drop_waiting(|dispatcher, stage| dispatcher.cancel_waiting(stage));
         }
         self.cancel = Some(mode);
         if mode == CancelMode::Kill {
-            for stage in self.indices() {
-                if self.stages[stage.get()].phase == Phase::Running {
-                    let attempt = self.stages[stage.get()].attempt;
-                    let reason = StopReason::Cancel;
-                    self.actions.push(Action::Stop { stage, attempt, reason });
-                }
+            self.stop_running(StopReason::Cancel);
+        }
+    }
+
+    /// The run has taken too long: it ends as one that is cancelled does, but has failed.
+    fn run_timed_out(&mut self) {
+        if self.finishing || self.cancel == Some(CancelMode::Kill) {
+            return;
+        }
+        self.timed_out = true;
+        if self.cancel.is_none() {
+            self.cancel = Some(CancelMode::Kill);
+            self.drop_waiting(|dispatcher, stage| dispatcher.cancel_waiting(stage));
+        }
+        self.cancel = Some(CancelMode::Kill);
+        self.stop_running(StopReason::RunTimeout);
+    }
+
+    fn stop_running(&mut self, reason: StopReason) {
+        for stage in self.indices() {
+            if self.stages[stage.get()].phase == Phase::Running {
+                let attempt = self.stages[stage.get()].attempt;
+                self.actions.push(Action::Stop { stage, attempt, reason });
             }
         }
     }
 
+    fn cancel_waiting(&mut self, stage: StageIndex) {
+        self.record(Fact::Cancelled { stage });
+        self.set(stage, Phase::Done(AttemptState::Cancelled));
+    }
+
     /// Ends every stage that has not been launched: those whose start is recorded as cancelled
     /// attempts, the others by `end`. Starts on their way to the store are ended when they are
-    /// known to be there.
+    /// known to be there. What succeeded in an earlier drive stays as it is.
     fn drop_waiting(&mut self, end: impl Fn(&mut Self, StageIndex)) {
         self.ready.clear();
         for stage in self.indices() {
             match self.stages[stage.get()].phase {
                 Phase::Waiting(_) | Phase::Resolving | Phase::Ready | Phase::Delayed => {
-                    end(self, stage);
+                    let Stage { past, tries, .. } = self.stages[stage.get()];
+                    if past.state.has_outputs() && tries == 0 {
+                        self.set(stage, Phase::Done(past.state));
+                    } else {
+                        end(self, stage);
+                    }
                 }
                 Phase::Ahead => {
                     let attempt = self.stages[stage.get()].attempt;
                     self.finish(stage, attempt, AttemptState::Cancelled);
                 }
-                Phase::Starting { .. } | Phase::Running | Phase::Done(_) => {}
+                Phase::Starting { .. } | Phase::Running | Phase::Expanded(_) | Phase::Done(_) => {}
             }
         }
         self.ahead.retain(|stage| {
@@ -445,6 +386,14 @@ impl Dispatcher {
     fn finish(&mut self, stage: StageIndex, attempt: u32, state: AttemptState) {
         self.record(Fact::Finished { stage, attempt, state });
         self.set(stage, Phase::Done(state));
+    }
+
+    fn skip(&mut self, stage: StageIndex, why: Why) {
+        self.record(Fact::Skipped { stage, why });
+        self.set(stage, Phase::Done(AttemptState::Skipped));
+        if let (Why::Need(blame), Some(ended)) = (why, self.ended.last_mut()) {
+            ended.blame = blame;
+        }
     }
 
     fn record(&mut self, fact: Fact) {
@@ -460,10 +409,11 @@ impl Dispatcher {
         if let Phase::Done(state) = phase {
             self.open -= 1;
             match state {
-                AttemptState::Failed => self.failed += 1,
+                AttemptState::Failed | AttemptState::Lost => self.failed += 1,
                 AttemptState::Cancelled => self.cancelled += 1,
                 _ => {}
             }
+            self.ended.push(Ended { stage, state, blame: stage });
         }
     }
 
@@ -475,12 +425,12 @@ impl Dispatcher {
         let mut place = 0;
         while place < self.ahead.len() {
             let stage = self.ahead[place];
-            let request = self.stages[stage.get()].request;
-            if !self.free.fits(&request) {
+            let demand = self.stages[stage.get()].demand;
+            if !self.pool.fits(&demand) {
                 place += 1;
                 continue;
             }
-            self.free.take(&request);
+            self.pool.take(&demand);
             self.ahead.remove(place);
             if self.stages[stage.get()].phase == Phase::Ahead {
                 self.launch(stage);
@@ -488,9 +438,9 @@ impl Dispatcher {
                 self.set(stage, Phase::Starting { slot: true });
             }
         }
-        while let Some(stage) = self.ready.pop_fitting(&self.free) {
-            let request = self.stages[stage.get()].request;
-            self.free.take(&request);
+        while let Some(stage) = self.ready.pop_fitting(&self.pool) {
+            let demand = self.stages[stage.get()].demand;
+            self.pool.take(&demand);
             self.ask_start(stage, true);
         }
         while self.ahead.len() < self.policy.max_ahead
@@ -514,19 +464,18 @@ impl Dispatcher {
             return;
         }
         self.finishing = true;
-        let state = if self.cancel.is_some() && self.cancelled > 0 {
+        let state = if self.timed_out {
+            RunState::Failed
+        } else if self.cancel.is_some() && self.cancelled > 0 {
             RunState::Cancelled
         } else if self.failed > 0 {
             RunState::Failed
+        } else if self.cancelled > 0 {
+            // A stage that was left alone was cancelled in an earlier drive.
+            RunState::Cancelled
         } else {
             RunState::Succeeded
         };
         self.record(Fact::RunFinished { state });
     }
-}
-
-/// The wait after the `tries`th attempt: it doubles with each.
-fn backoff(retry: &Retry, tries: u32) -> Duration {
-    let factor = 2u32.saturating_pow(tries.saturating_sub(1).min(20));
-    retry.backoff.saturating_mul(factor).min(MAX_BACKOFF)
 }

@@ -21,7 +21,7 @@ use wick_core::{
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
-use crate::dispatcher::{Action, CancelMode, Dispatcher, Message, Policy, Timer};
+use crate::dispatcher::{Action, CancelMode, Dispatcher, Message, Past, Policy, Timer};
 use crate::engine::CancelHandle;
 use crate::error::{EngineError, EngineResult};
 use crate::executor::{self, Executor};
@@ -58,12 +58,14 @@ pub struct Setup {
     pub folder: PathBuf,
     /// What of the machine the run may occupy.
     pub slots: Slots,
+    /// What there is of what the project counts by name.
+    pub named_slots: Vec<(String, u32)>,
     /// Whether stages that do not need a failed one go on.
     pub keep_going: bool,
     /// By which the run can be cancelled.
     pub cancel: CancelHandle,
-    /// How many attempts each stage had before.
-    pub earlier_attempts: Vec<u32>,
+    /// What earlier drives of the run have left of each stage.
+    pub past: Vec<Past>,
 }
 
 /// How a drive ended.
@@ -121,7 +123,15 @@ struct Ending {
     effects: Vec<Effect>,
 }
 
-type TimerEntry = Reverse<(Duration, StageIndex, u32, Timer)>;
+/// When a timer runs out, and of what.
+type TimerEntry = Reverse<(Duration, Rings)>;
+
+/// Whose timer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rings {
+    Attempt(StageIndex, u32, Timer),
+    Run,
+}
 
 /// A run being driven.
 pub struct Drive {
@@ -137,6 +147,8 @@ pub struct Drive {
     publishing: HashMap<StageName, Fingerprint>,
     totals: Totals,
     failed: Vec<FailedStage>,
+    /// Whether the run has taken longer than it may.
+    timed_out: bool,
     finished: Option<RunState>,
 }
 
@@ -148,8 +160,11 @@ impl Drive {
     pub fn new(setup: Setup) -> EngineResult<Self> {
         let policy = Policy {
             slots: setup.slots,
+            named: setup.named_slots.clone(),
             keep_going: setup.keep_going,
             max_ahead: AHEAD_PER_CPU * setup.slots.cpus.max(1) as usize,
+            timeout: setup.plan.timeout,
+            seed: setup.world.random()?,
         };
         let (news, inbox) = mpsc::unbounded_channel();
         let (entries, queue) = mpsc::unbounded_channel();
@@ -172,7 +187,7 @@ impl Drive {
         world.spawn(Box::pin(heartbeat));
         let count = setup.plan.stages.len();
         Ok(Self {
-            dispatcher: Dispatcher::new(&setup.plan, policy, &setup.earlier_attempts),
+            dispatcher: Dispatcher::new(&setup.plan, policy, &setup.past),
             stages: (0..count).map(|_| StageInfo::default()).collect(),
             timers: BinaryHeap::new(),
             news,
@@ -182,6 +197,7 @@ impl Drive {
             publishing: HashMap::new(),
             totals: Totals::of(count as u32),
             failed: Vec::new(),
+            timed_out: false,
             finished: None,
             setup,
         })
@@ -198,7 +214,7 @@ impl Drive {
         self.record_also(EventBody::RunStarted { host, pid });
         self.tell(Message::Begin)?;
         while self.finished.is_none() {
-            let next_timer = self.timers.peek().map(|Reverse((at, ..))| *at);
+            let next_timer = self.timers.peek().map(|Reverse((at, _))| *at);
             let heard = tokio::select! {
                 biased;
                 // First what comes seldom: in a run of many short stages there is always news.
@@ -271,22 +287,34 @@ impl Drive {
                     self.setup.executor.stop(stage, attempt, reason);
                 }
                 Action::SetTimer { stage, attempt, timer, after } => {
-                    let at = self.setup.world.elapsed() + after;
-                    self.timers.push(Reverse((at, stage, attempt, timer)));
+                    self.set_timer(after, Rings::Attempt(stage, attempt, timer));
                 }
+                Action::SetRunTimer { after } => self.set_timer(after, Rings::Run),
                 Action::Finish(state) => self.finished = Some(state),
             }
         }
         Ok(())
     }
 
+    fn set_timer(&mut self, after: Duration, rings: Rings) {
+        self.timers.push(Reverse((self.setup.world.elapsed() + after, rings)));
+    }
+
     fn ring(&mut self) -> EngineResult<()> {
         let now = self.setup.world.elapsed();
-        while let Some(Reverse((at, stage, attempt, timer))) = self.timers.peek().copied()
+        while let Some(Reverse((at, rings))) = self.timers.peek().copied()
             && at <= now
         {
             self.timers.pop();
-            self.tell(Message::Timer { stage, attempt, timer })?;
+            match rings {
+                Rings::Attempt(stage, attempt, timer) => {
+                    self.tell(Message::Timer { stage, attempt, timer })?;
+                }
+                Rings::Run => {
+                    self.timed_out = true;
+                    self.tell(Message::RunTimeout)?;
+                }
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use wick_core::{Digest, Output, RunId, RunState};
 use wick_plan::{Plan, StageIndex};
 use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
 
-use crate::dispatcher::CancelMode;
+use crate::dispatcher::{CancelMode, Past};
 use crate::drive::{self, Drive};
 use crate::error::{EngineError, EngineResult};
 use crate::executor::Executors;
@@ -170,13 +170,13 @@ impl Engine {
             Some(run) => self.broken_run(run, &plan, options.use_cache).await?,
             None => None,
         };
-        let (lease, resolver, earlier_attempts) = match (broken, &options.rerun) {
-            (Some(Broken { resolver, attempts, died }), Some(run)) => {
+        let (lease, resolver, past) = match (broken, &options.rerun) {
+            (Some(Broken { resolver, past, died }), Some(run)) => {
                 let lease = self.take_run(run, &engine).await?;
                 if died {
                     executors.end_orphans(self.store.as_ref(), run).await?;
                 }
-                (lease, resolver, attempts)
+                (lease, resolver, past)
             }
             _ => {
                 let lease = self.create_run(&plan, &options, &engine).await?;
@@ -205,7 +205,8 @@ impl Engine {
             slots: options.slots,
             keep_going: options.keep_going,
             cancel: options.cancel,
-            earlier_attempts,
+            past,
+            named_slots: Vec::new(),
         })?;
         let ended = drive.until_done(reporter).await?;
         Ok(RunOutcome {
@@ -284,13 +285,14 @@ impl Engine {
         let died = matches!(record.state, RunState::Running | RunState::Interrupted);
         let places = places(plan);
         let mut kept = HashMap::new();
-        let mut attempts = vec![0; plan.stages.len()];
+        let mut past = vec![Past::default(); plan.stages.len()];
         for record in self.store.stages(run).await? {
             let Some(index) = places.get(record.stage.as_str()) else { return Ok(None) };
-            attempts[index.get()] = record.attempts;
+            past[index.get()].attempts = record.attempts;
             if record.state.has_outputs()
                 && let Some(fingerprint) = record.fingerprint
             {
+                past[index.get()].state = record.state;
                 kept.insert(*index, KeptStage { fingerprint, outputs: Vec::new() });
             }
         }
@@ -307,7 +309,7 @@ impl Engine {
             }
         }
         let resolver = self.resolver(plan, use_cache, kept);
-        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, attempts, died }))
+        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, past, died }))
     }
 
     /// What the stages of the parent, or of the newest other run of the experiment, have made.
@@ -338,8 +340,8 @@ impl Engine {
 struct Broken {
     /// Knows what the run's stages have made.
     resolver: Resolver,
-    /// How many attempts each stage had.
-    attempts: Vec<u32>,
+    /// What is left of each stage.
+    past: Vec<Past>,
     /// Whether its engine died, and may have left processes behind.
     died: bool,
 }

@@ -161,7 +161,7 @@ pub enum End {
     Succeeded(Made),
     /// It failed.
     Failed(Failure),
-    /// It was stopped with [`StopReason::Cancel`].
+    /// It was stopped with the whole run.
     Cancelled,
 }
 

@@ -137,6 +137,13 @@ fn span(duration: Duration) -> String {
     parts.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
+/// The failure of an attempt that was stopped because the whole run took too long.
+pub fn run_timed_out(timeout: Duration) -> Failure {
+    let message = format!("the run took longer than its timeout of {}", span(timeout));
+    let help = "raise the pipeline's `timeout`; `wick rerun` goes on from here";
+    failure(FailureCause::Timeout, message, Some(help))
+}
+
 /// The failure of a process that could not be started.
 pub fn refused(step: SpawnStep, errno: i32, spec: &ProcessSpec) -> Failure {
     let error = io::Error::from_raw_os_error(errno);

@@ -1,4 +1,4 @@
-//! Slots: the shares of the machine that attempts occupy.
+//! Slots: the shares of the machine, and of what is counted by name, that attempts occupy.
 
 use std::path::Path;
 
@@ -53,6 +53,125 @@ impl Slots {
     }
 }
 
+/// What an attempt occupies: a part of the machine, and shares of what is counted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Demand {
+    slots: Slots,
+    names: NamesId,
+}
+
+/// The place in [`Pool::lists`] of the names that an attempt wants; most want none, which is the
+/// first. So a demand is small and quickly compared, whatever stands in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct NamesId(u32);
+
+const NO_NAMES: NamesId = NamesId(0);
+
+/// What there is, and what of it is free.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    machine: Slots,
+    free: Slots,
+    names: Vec<Name>,
+    /// What attempts want of names: the place of each, and how much.
+    lists: Vec<Vec<(usize, u32)>>,
+}
+
+/// Something that is counted by name.
+#[derive(Debug, Clone)]
+struct Name {
+    name: String,
+    /// A mutex and a slot of one name are two things.
+    is_mutex: bool,
+    size: u32,
+    free: u32,
+}
+
+impl Pool {
+    /// The machine, and the slots that the project counts by name.
+    pub fn new(machine: Slots, named: &[(String, u32)]) -> Self {
+        let name = |(name, size): &(String, u32)| Name {
+            name: name.clone(),
+            is_mutex: false,
+            size: *size,
+            free: *size,
+        };
+        let names = named.iter().map(name).collect();
+        Self { machine, free: machine, names, lists: vec![Vec::new()] }
+    }
+
+    /// What an attempt with these resources occupies. As with the machine, one that wants more of
+    /// a name than there is gets all of it. A name that nobody gave a size has one slot.
+    pub fn demand(&mut self, resources: &Resources) -> Demand {
+        let slots = Slots::of_resources(resources, &self.machine);
+        if resources.named.is_empty() && resources.mutex.is_empty() {
+            return Demand { slots, names: NO_NAMES };
+        }
+        let mut list = Vec::new();
+        for (name, share) in &resources.named {
+            let place = self.name(name, false);
+            list.push((place, (*share).min(self.names[place].size)));
+        }
+        for name in &resources.mutex {
+            list.push((self.name(name, true), 1));
+        }
+        list.sort_unstable();
+        list.dedup_by_key(|(place, _)| *place);
+        let known = self.lists.iter().position(|other| *other == list);
+        let place = known.unwrap_or_else(|| {
+            self.lists.push(list);
+            self.lists.len() - 1
+        });
+        Demand { slots, names: NamesId(place as u32) }
+    }
+
+    fn name(&mut self, name: &str, is_mutex: bool) -> usize {
+        let known = self.names.iter().position(|n| n.name == name && n.is_mutex == is_mutex);
+        known.unwrap_or_else(|| {
+            self.names.push(Name { name: name.to_owned(), is_mutex, size: 1, free: 1 });
+            self.names.len() - 1
+        })
+    }
+
+    fn list(&self, demand: &Demand) -> &[(usize, u32)] {
+        &self.lists[demand.names.0 as usize]
+    }
+
+    /// Whether there is room for `demand`.
+    pub fn fits(&self, demand: &Demand) -> bool {
+        self.free.fits(&demand.slots) && self.names_fit(demand)
+    }
+
+    /// Whether what `demand` wants by name is free.
+    pub fn names_fit(&self, demand: &Demand) -> bool {
+        demand.names == NO_NAMES
+            || self.list(demand).iter().all(|(place, share)| self.names[*place].free >= *share)
+    }
+
+    /// Whether two demands want something of one name.
+    pub fn share_a_name(&self, one: &Demand, other: &Demand) -> bool {
+        let wants = |place| self.list(other).iter().any(|(other, _)| *other == place);
+        self.list(one).iter().any(|(place, _)| wants(*place))
+    }
+
+    /// Occupies `demand`. The caller has asked [`Pool::fits`].
+    pub fn take(&mut self, demand: &Demand) {
+        debug_assert!(self.fits(demand), "{demand:?} taken out of {self:?}");
+        self.free.take(&demand.slots);
+        for (place, share) in &self.lists[demand.names.0 as usize] {
+            self.names[*place].free -= share;
+        }
+    }
+
+    /// Gives `demand` back.
+    pub fn give(&mut self, demand: &Demand) {
+        self.free.give(&demand.slots);
+        for (place, share) in &self.lists[demand.names.0 as usize] {
+            self.names[*place].free += share;
+        }
+    }
+}
+
 /// The memory of the machine or of the control group that this process lives in, whichever is
 /// less.
 fn machine_memory() -> u64 {
@@ -82,6 +201,35 @@ mod tests {
         let resources = Resources { cpus: 0, ..Resources::default() };
         let least = Slots { cpus: 1, memory: 0, gpus: 0 };
         assert_eq!(Slots::of_resources(&resources, &machine), least);
+    }
+
+    #[test]
+    fn names_are_counted_beside_the_machine() {
+        let machine = Slots { cpus: 8, memory: 0, gpus: 0 };
+        let mut pool = Pool::new(machine, &[("database".to_owned(), 2)]);
+        let mut demand = |named: &[(&str, u32)], mutex: &[&str]| {
+            pool.demand(&Resources {
+                named: named.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect(),
+                mutex: mutex.iter().map(|name| (*name).to_owned()).collect(),
+                ..Resources::default()
+            })
+        };
+        let one = demand(&[("database", 1)], &[]);
+        let all = demand(&[("database", 9)], &[]);
+        let held = demand(&[], &["database"]);
+        let unsized_name = demand(&[("license", 1)], &[]);
+        let plain = demand(&[], &[]);
+        assert_eq!(demand(&[("database", 1)], &[]), one);
+        pool.take(&one);
+        assert!(pool.fits(&one) && pool.fits(&held) && pool.fits(&plain));
+        assert!(!pool.fits(&all), "one of two is taken");
+        assert!(pool.share_a_name(&one, &all) && !pool.share_a_name(&one, &held));
+        pool.take(&held);
+        assert!(!pool.fits(&held), "a mutex is held by one");
+        pool.take(&unsized_name);
+        assert!(!pool.fits(&unsized_name), "what nobody gave a size is one");
+        pool.give(&one);
+        assert!(pool.fits(&all), "all that there is");
     }
 
     #[test]

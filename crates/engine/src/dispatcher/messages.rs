@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wick_core::{AttemptState, RunState};
-use wick_plan::StageIndex;
+use wick_core::{AttemptState, KindName, RunState};
+use wick_plan::{Join, PlannedStage, Resources, Retry, StageIndex};
 
 /// What the dispatcher is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,12 +42,61 @@ pub enum Message {
         /// Which timer.
         timer: Timer,
     },
+    /// The run has taken as long as it may.
+    RunTimeout,
     /// Someone wants the run to stop.
     Cancel(CancelMode),
 }
 
-/// What is to be done with a stage.
+/// What earlier drives of the same run have left of a stage, and whether it is to be touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// How many attempts it had.
+    pub attempts: u32,
+    /// Where it stands: `queued` in a new run.
+    pub state: AttemptState,
+    /// Whether it is to stay as it is: the run was not asked for it.
+    pub leave: bool,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { attempts: 0, state: AttemptState::Queued, leave: false }
+    }
+}
+
+/// What the dispatcher has to know of a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    pub(super) needs: Vec<StageIndex>,
+    pub(super) join: Join,
+    pub(super) resources: Resources,
+    pub(super) retry: Retry,
+    pub(super) timeout: Option<Duration>,
+    pub(super) kind: KindName,
+    pub(super) past: Past,
+}
+
+impl Spec {
+    /// A stage as it is planned. It may need any stage before it, and those that come with it.
+    pub fn new(planned: &PlannedStage, past: Past) -> Self {
+        let mut needs: Vec<StageIndex> = planned.needs().collect();
+        needs.sort_unstable();
+        needs.dedup();
+        Self {
+            needs,
+            join: planned.join,
+            resources: planned.resources.clone(),
+            retry: planned.retry.clone(),
+            timeout: planned.timeout,
+            kind: planned.kind.clone(),
+            past,
+        }
+    }
+}
+
+/// What is to be done with a stage.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// It succeeded earlier in this same run; nothing is to be recorded.
     Kept,
@@ -55,6 +104,13 @@ pub enum Decision {
     Cached,
     /// It must run.
     Run,
+    /// Its condition does not hold.
+    Skip,
+    /// It cannot even be tried: what it is to read cannot be found out.
+    Fail,
+    /// Its list is known: these are its instances. Their places follow those of all stages that
+    /// there are.
+    Expand(Vec<Spec>),
 }
 
 /// How an attempt ended.
@@ -62,10 +118,10 @@ pub enum Decision {
 pub enum Outcome {
     /// Its outputs lie in the artifact store, ready to be published.
     Succeeded,
-    /// It failed; another attempt may end otherwise if `transient`.
+    /// It failed.
     Failed {
-        /// Whether another attempt may end otherwise.
-        transient: bool,
+        /// Whether the stage is to be tried again after such a failure.
+        retry: bool,
     },
     /// It was stopped because the run was cancelled.
     Cancelled,
@@ -123,6 +179,11 @@ pub enum Action {
         /// How long.
         after: Duration,
     },
+    /// Send [`Message::RunTimeout`] after a while.
+    SetRunTimer {
+        /// How long.
+        after: Duration,
+    },
     /// The end of the run is recorded: there is nothing more to do.
     Finish(RunState),
 }
@@ -134,6 +195,19 @@ pub enum StopReason {
     Timeout,
     /// The run was cancelled.
     Cancel,
+    /// The run ran out of time.
+    RunTimeout,
+}
+
+/// Why a stage does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// This stage did not succeed.
+    Need(StageIndex),
+    /// Its condition does not hold.
+    Condition,
+    /// The run was not asked for it.
+    NotSelected,
 }
 
 /// Something to be recorded.
@@ -173,8 +247,24 @@ pub enum Fact {
     Skipped {
         /// The stage.
         stage: StageIndex,
-        /// The stage that failed.
-        because: StageIndex,
+        /// Why not.
+        why: Why,
+    },
+    /// The list of a stage is known, and with it its instances.
+    Expanded {
+        /// The stage.
+        stage: StageIndex,
+        /// The place of the first instance.
+        first: StageIndex,
+        /// How many there are.
+        count: u32,
+    },
+    /// All instances of a stage have ended.
+    Gathered {
+        /// The stage.
+        stage: StageIndex,
+        /// The worst of their states.
+        state: AttemptState,
     },
     /// The stage was waiting when the run was cancelled.
     Cancelled {

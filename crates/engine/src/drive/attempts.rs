@@ -10,6 +10,7 @@ use super::{Drive, Ending, News};
 use crate::dispatcher::{Decision, Message, Outcome};
 use crate::error::{EngineError, EngineResult};
 use crate::executor::{self, Change, End, Submission, SubmittedInput};
+use crate::failure;
 use crate::folder::attempt_folder;
 use crate::report::Reporter;
 use crate::resolver::{Found, Request, Resolution};
@@ -158,9 +159,14 @@ impl Drive {
                 (Outcome::Succeeded, Ending { usage, failure: None, outputs, effects })
             }
             End::Failed(failure) => {
-                let transient = failure.cause.is_transient();
+                let retry = self.setup.plan.stage(stage).retry.covers(&failure);
                 let ending = Ending { usage, failure: Some(failure), ..Ending::default() };
-                (Outcome::Failed { transient }, ending)
+                (Outcome::Failed { retry }, ending)
+            }
+            End::Cancelled if self.timed_out => {
+                let timeout = self.setup.plan.timeout.unwrap_or_default();
+                let failure = Some(failure::run_timed_out(timeout));
+                (Outcome::Failed { retry: false }, Ending { usage, failure, ..Ending::default() })
             }
             End::Cancelled => (Outcome::Cancelled, Ending { usage, ..Ending::default() }),
         };

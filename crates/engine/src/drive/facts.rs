@@ -4,7 +4,7 @@ use wick_core::{AttemptState, Event, EventBody, SkipReason};
 use wick_plan::StageIndex;
 
 use super::Drive;
-use crate::dispatcher::Fact;
+use crate::dispatcher::{Fact, Why};
 use crate::error::{EngineError, EngineResult};
 use crate::folder::attempt_folder;
 use crate::recorder::Entry;
@@ -97,9 +97,22 @@ impl Drive {
                     effects: cached.effects.clone(),
                 }
             }
-            Fact::Skipped { stage, because } => {
-                let reason = SkipReason::Need(name(because));
+            Fact::Skipped { stage, why } => {
+                let reason = match why {
+                    Why::Need(need) => SkipReason::Need(name(need)),
+                    Why::Condition => SkipReason::Condition(String::new()),
+                    Why::NotSelected => SkipReason::NotSelected,
+                };
                 EventBody::StageSkipped { stage: name(stage), reason }
+            }
+            Fact::Expanded { stage, first, count } => {
+                let last = first.get() + count as usize;
+                let instances = self.setup.plan.stages[first.get()..last].iter();
+                let instances = instances.map(|i| (i.name.clone(), i.kind.clone())).collect();
+                EventBody::StageExpanded { stage: name(stage), instances }
+            }
+            Fact::Gathered { stage, state } => {
+                EventBody::StageGathered { stage: name(stage), state }
             }
             Fact::Cancelled { stage } => EventBody::StageCancelled { stage: name(stage) },
             Fact::RunFinished { state } => EventBody::RunFinished { state },

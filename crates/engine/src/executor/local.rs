@@ -324,7 +324,7 @@ impl LocalExecutor {
                 self.fail(stage, attempt, failure, usage);
                 return Ok(());
             }
-            (Ok(_), Some(StopReason::Cancel)) => {
+            (Ok(_), Some(StopReason::Cancel | StopReason::RunTimeout)) => {
                 self.end(stage, attempt, usage, End::Cancelled);
                 return Ok(());
             }

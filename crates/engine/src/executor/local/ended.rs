@@ -37,7 +37,9 @@ impl LocalExecutor {
         };
         self.measured(stage, attempt, points);
         match (stop, told) {
-            (Some(StopReason::Cancel), _) => self.end(stage, attempt, usage, End::Cancelled),
+            (Some(StopReason::Cancel | StopReason::RunTimeout), _) => {
+                self.end(stage, attempt, usage, End::Cancelled)
+            }
             (Some(StopReason::Timeout), _) => {
                 self.fail(stage, attempt, failure::timed_out(timeout, Some(exit)), usage);
             }
