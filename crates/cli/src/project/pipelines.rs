@@ -114,7 +114,7 @@ mod tests {
             ("fragment.yaml", "stages: {}\n"),
             ("notes.txt", "pipeline: none\n"),
             ("pipelines/b.yml", "pipeline: [wrong]\n"),
-            ("pipelines/c.yaml", "pipeline: c\n  broken\n"),
+            ("pipelines/c.yaml", "pipeline: other\nbroken\n"),
             ("pipelines/list.yaml", "- a\n"),
             ("pipelines/parts/d.yaml", "pipeline: deep\n"),
         ] {
