@@ -125,7 +125,7 @@ fn a_mistake_in_another_file_is_shown_there() {
     let sandbox = sandbox();
     sandbox.write("pipelines/parts/count.yaml", &COUNT.replace("head: head}", "head: haed}"));
     sandbox.wick(&["run", "sizes"]).ends_with(2).says(&[
-        "pipelines/parts/count.yaml:14:20",
+        "pipelines/parts/count.yaml:15:20",
         "did you mean `head`?",
         "pipelines/sizes.yaml:5:3",
         "used by stage `few` here",

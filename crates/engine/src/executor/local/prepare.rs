@@ -100,7 +100,7 @@ impl Preparation {
         config: &CommandConfig,
         paths: Vec<PathBuf>,
     ) -> StageResult<ProcessSpec> {
-        let Submission { attempt, folder, inputs, .. } = &self.submission;
+        let Submission { plan, attempt, folder, inputs, .. } = &self.submission;
         let inputs: Vec<(PortName, PortType, PathBuf)> = inputs
             .iter()
             .zip(paths)
