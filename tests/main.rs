@@ -9,7 +9,6 @@ mod faults;
 mod help;
 mod history;
 mod init;
-mod parts;
 mod project;
 mod ready;
 mod recovery;

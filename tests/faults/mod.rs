@@ -11,7 +11,6 @@ mod engines;
 mod kills;
 mod locked;
 mod mixed;
-mod order;
 mod points;
 mod processes;
 mod random_kills;

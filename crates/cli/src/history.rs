@@ -1,6 +1,8 @@
 //! Asks the store for runs by the names that people type, and for all that is known of one.
 
-use wick_core::{AttemptState, RunId};
+use std::collections::HashMap;
+
+use wick_core::{AttemptState, RunId, StageName};
 use wick_store::{
     ArtifactRecord, AttemptRecord, MetricSummary, ParamRecord, RunRecord, StageRecord, Store,
 };
@@ -77,6 +79,16 @@ pub struct RunHistory {
     pub metrics: Vec<MetricSummary>,
     /// What its stages made.
     pub artifacts: Vec<ArtifactRecord>,
+    /// Where in the lists each stage's own stand: a run may have ten thousand stages.
+    places: HashMap<StageName, Places>,
+}
+
+/// Where what belongs to one stage stands.
+#[derive(Default)]
+struct Places {
+    attempts: Vec<usize>,
+    metrics: Vec<usize>,
+    artifacts: Vec<usize>,
 }
 
 impl RunHistory {
@@ -86,19 +98,50 @@ impl RunHistory {
             .run(id)
             .await?
             .ok_or_else(|| CommandError::from(wick_store::StoreError::NoRun(id.clone())))?;
-        Ok(Self {
+        let mut history = Self {
             run,
             params: store.params(id).await?,
             stages: store.stages(id).await?,
             attempts: store.attempts(id).await?,
             metrics: store.latest_metrics(id).await?,
             artifacts: store.artifacts(id).await?,
-        })
+            places: HashMap::new(),
+        };
+        let mut places: HashMap<StageName, Places> = HashMap::new();
+        for (place, attempt) in history.attempts.iter().enumerate() {
+            places.entry(attempt.stage.clone()).or_default().attempts.push(place);
+        }
+        for (place, metric) in history.metrics.iter().enumerate() {
+            places.entry(metric.stage.clone()).or_default().metrics.push(place);
+        }
+        for (place, artifact) in history.artifacts.iter().enumerate() {
+            places.entry(artifact.stage.clone()).or_default().artifacts.push(place);
+        }
+        history.places = places;
+        Ok(history)
+    }
+
+    /// The attempts of a stage in this run.
+    pub fn attempts_of(&self, stage: &str) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+        let places = self.places.get(stage).map(|places| places.attempts.as_slice());
+        places.unwrap_or_default().iter().map(|place| &self.attempts[*place])
+    }
+
+    /// The latest values of a stage's metrics.
+    pub fn metrics_of(&self, stage: &str) -> impl Iterator<Item = &MetricSummary> {
+        let places = self.places.get(stage).map(|places| places.metrics.as_slice());
+        places.unwrap_or_default().iter().map(|place| &self.metrics[*place])
+    }
+
+    /// What a stage made.
+    pub fn artifacts_of(&self, stage: &str) -> impl Iterator<Item = &ArtifactRecord> {
+        let places = self.places.get(stage).map(|places| places.artifacts.as_slice());
+        places.unwrap_or_default().iter().map(|place| &self.artifacts[*place])
     }
 
     /// The last attempt of a stage in this run.
     pub fn last_attempt(&self, stage: &str) -> Option<&AttemptRecord> {
-        self.attempts.iter().rfind(|attempt| attempt.stage == stage)
+        self.attempts_of(stage).next_back()
     }
 
     /// The stages in this state.

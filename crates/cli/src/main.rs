@@ -11,6 +11,7 @@ mod drive;
 mod environment;
 mod error;
 mod history;
+mod hooks;
 mod memory;
 mod model;
 mod pipeline;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         cli.command,
         Command::Worker(_) | Command::Supervisor | Command::Predict(_) | Command::Serve(_)
     );
-    memory::suit(computes);
+    memory::allow_huge_pages(computes);
     match &cli.command {
         Command::Worker(args) => {
             return wick_engine::worker::main(&args.folder, &registry::registry());

@@ -138,6 +138,31 @@ pub struct CompareArgs {
     pub output: OutputArgs,
 }
 
+/// `wick diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick diff 7h2k @last             Which stages differ, and why\n  \
+    wick diff 7h2k @last train       Only this one\n  \
+    wick diff 7h2k m3xa -o json\n\n\
+    `wick compare` shows params and metrics side by side.")]
+pub struct DiffArgs {
+    /// A run
+    pub a: String,
+
+    /// Another run
+    pub b: String,
+
+    /// Only this stage; or all instances of it, or all stages of this sub-pipeline
+    pub stage: Option<String>,
+
+    /// Also show what is equal
+    #[arg(long)]
+    pub all: bool,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `wick artifacts`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \

@@ -13,11 +13,12 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use history::{
-    ArtifactsArgs, CompareArgs, LogsArgs, MetricsArgs, MetricsFormat, RunsArgs, ShowArgs,
+    ArtifactsArgs, CompareArgs, DiffArgs, LogsArgs, MetricsArgs, MetricsFormat, RunsArgs, ShowArgs,
 };
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};
 pub use pipelines::{
-    CheckArgs, ExecuteArgs, InitArgs, ParamArgs, PlanArgs, RerunArgs, RunArgs, WorkerArgs,
+    CancelArgs, CheckArgs, ExecuteArgs, InitArgs, ParamArgs, PlanArgs, RerunArgs, RunArgs,
+    WorkerArgs,
 };
 pub use tools::{CompletionsArgs, DoctorArgs, KindsArgs, SchemaArgs};
 pub use up::UpArgs;
@@ -153,6 +154,8 @@ pub enum Command {
     Run(RunArgs),
     /// Pick a run up where it broke; what succeeded is kept
     Rerun(RerunArgs),
+    /// Stop a run that another terminal, or `wick up`, drives
+    Cancel(CancelArgs),
     /// Run the project's pipelines by their schedules: at times, and when files change
     Up(UpArgs),
     /// List runs, newest first
@@ -163,8 +166,10 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show the metrics of a run, as a table, a plot or CSV
     Metrics(MetricsArgs),
-    /// Show what differs between two runs
+    /// Show what differs between two runs: params, metrics, stages
     Compare(CompareArgs),
+    /// Show why stages differ between two runs
+    Diff(DiffArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// List registered models, their versions and aliases

@@ -2,9 +2,11 @@
 //! hands what it got to a view; how the process ends is told by what it returns.
 
 mod artifacts;
+mod cancel;
 mod check;
 mod compare;
 mod completions;
+mod diff;
 mod doctor;
 mod init;
 mod kinds;
@@ -34,16 +36,18 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
     let global = &cli.global;
     match &cli.command {
         Command::Init(args) => init::init(args, ui),
-        Command::Check(args) => check::check(args, global, ui),
+        Command::Check(args) => check::check(args, ui),
         Command::Plan(args) => block_on(plan::plan(args, global, ui)),
         Command::Run(args) => block_on(run::run(args, global, ui)),
         Command::Rerun(args) => block_on(rerun::rerun(args, global, ui)),
+        Command::Cancel(args) => block_on(cancel::cancel(args, global, ui)),
         Command::Up(args) => block_on(up::up(args, global, ui)),
         Command::Runs(args) => block_on(runs::runs(args, global, ui)),
         Command::Show(args) => block_on(show::show(args, global, ui)),
         Command::Logs(args) => block_on(logs::logs(args, global, ui)),
         Command::Metrics(args) => block_on(metrics::metrics(args, global, ui)),
         Command::Compare(args) => block_on(compare::compare(args, global, ui)),
+        Command::Diff(args) => block_on(diff::diff(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

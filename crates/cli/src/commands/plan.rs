@@ -1,32 +1,57 @@
 //! `wick plan`: what a run would do, stage by stage, and why.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use wick_engine::preview::{Preview, PreviewDecision, StagePreview};
-use wick_plan::{Plan, PlannedStage};
+use wick_plan::{Plan, PlannedStage, Selection};
 
 use crate::args::{GlobalArgs, PlanArgs};
-use crate::drive::engine;
-use crate::error::{CommandResult, ExitCode};
+use crate::drive::{Execution, check, engine};
+use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
 use crate::render::{Cell, Paint, Table, Ui, human};
 use crate::session::Session;
 
 pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
-    let mut file = PipelineFile::find(&args.file, global, ui)?;
-    let project = Project::of_pipeline(&file.path, global, ui)?;
+    let (session, mut execution) = match (&args.file, &args.rerun) {
+        (_, Some(run)) => {
+            let session = Session::here(global, ui).await?;
+            let execution = super::rerun::prepare(run, &args.params, &session, ui).await?;
+            (session, execution)
+        }
+        (Some(file), None) => new_run(file, args, global, ui).await?,
+        (None, None) => return Err(CommandError::invalid("it is not said of which pipeline")),
+    };
+    execution.selection = args.selection.selection(args.all);
+    check(&execution.selection, &execution.plan)?;
+    let plan = &execution.plan;
+    let engine = engine(&session)?;
+    let preview = engine.preview(plan, !args.no_cache, None).await?;
+    if args.output.is_json() {
+        ui.json(&to_json(plan, &preview))?;
+    } else {
+        print(ui, plan, &preview);
+    }
+    Ok(ExitCode::Success)
+}
+
+/// A new run of the pipeline at `path`, about to be planned.
+async fn new_run(
+    path: &Path,
+    args: &PlanArgs,
+    global: &GlobalArgs,
+    ui: &Ui,
+) -> CommandResult<(Session, Execution)> {
+    let file = PipelineFile::read(path)?;
+    let project = Project::of_pipeline(path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let session = Session::open(project, ui).await?;
-    let engine = engine(&session)?;
-    let preview = engine.preview(&plan, !args.no_cache, None).await?;
-    if args.output.is_json() {
-        ui.json(&to_json(&plan, &preview))?;
-    } else {
-        print(ui, &plan, &preview);
-    }
-    Ok(ExitCode::Success)
+    let selection = Selection::default();
+    Ok((session, Execution { plan, text: file.text(), rerun: None, selection }))
 }
 
 fn print(ui: &Ui, plan: &Plan, preview: &Preview) {

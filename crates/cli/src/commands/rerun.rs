@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use wick_pipeline::{Diagnostics, Given, Override, Sources};
+use wick_plan::Selection;
 use wick_store::RunRecord;
 
 use super::run::execute;
-use crate::args::{GlobalArgs, RerunArgs};
+use crate::args::{GlobalArgs, ParamArgs, RerunArgs};
 use crate::drive::Execution;
 use crate::error::{CommandError, CommandResult};
 use crate::history::find_run;
@@ -17,7 +18,20 @@ use crate::session::Session;
 
 pub async fn rerun(args: &RerunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    let id = find_run(&*session.store, &args.run).await?;
+    let mut execution = prepare(&args.run, &args.params, &session, ui).await?;
+    execution.selection = args.selection.selection(args.all);
+    execute(execution, &args.execute, &args.output, &session, ui).await
+}
+
+/// Reads the pipeline of the run that `run` names again, with the params that it was given and
+/// those given now.
+pub async fn prepare(
+    run: &str,
+    params: &ParamArgs,
+    session: &Session,
+    ui: &Ui,
+) -> CommandResult<Execution> {
+    let id = find_run(&*session.store, run).await?;
     let run = session
         .store
         .run(&id)
@@ -29,13 +43,11 @@ pub async fn rerun(args: &RerunArgs, global: &GlobalArgs, ui: &Ui) -> CommandRes
             .hint(format!("`wick show {id} --pipeline` prints it as it was run"))
     })?;
     file.shown = Project::shown(&file.path);
-    file.belongs_to(&session.project.root);
-    let mut overrides = earlier_overrides(&session, &run, &file, ui).await?;
-    overrides.extend(pipeline::overrides(&args.params, ui)?);
+    let mut overrides = earlier_overrides(session, &run, &file, ui).await?;
+    overrides.extend(pipeline::overrides(params, ui)?);
     let slots = pipeline::slots(&session.project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
-    let execution = Execution { plan, text: file.text(), rerun: Some(id) };
-    execute(execution, &args.execute, &args.output, &session, ui).await
+    Ok(Execution { plan, text: file.text(), rerun: Some(id), selection: Selection::default() })
 }
 
 /// The params that the run was given, as far as the file still declares them.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wick_core::{AttemptState, RunId, RunState};
-use wick_engine::{CancelHandle, CancelMode};
+use wick_engine::{CancelHandle, CancelMode, RunOutcome};
 use wick_stage::layout;
 use wick_store::RunQuery;
 
@@ -12,6 +12,7 @@ use crate::args::{ExecuteArgs, GlobalArgs, OutputArgs, RunArgs};
 use crate::drive::{Execution, drive};
 use crate::error::{CommandResult, ExitCode};
 use crate::history::RunHistory;
+use crate::hooks;
 use crate::pipeline::{self, PipelineFile};
 use crate::progress::{Announcer, Console};
 use crate::project::Project;
@@ -23,13 +24,14 @@ use crate::session::Session;
 const MAX_REPORTS: usize = 5;
 
 pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
-    let mut file = PipelineFile::find(&args.file, global, ui)?;
-    let project = Project::of_pipeline(&file.path, global, ui)?;
+    let file = PipelineFile::read(&args.file)?;
+    let project = Project::of_pipeline(&args.file, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
     let session = Session::open(project, ui).await?;
-    let execution = Execution { plan, text: file.text(), rerun: None };
+    let selection = args.selection.selection(false);
+    let execution = Execution { plan, text: file.text(), rerun: None, selection };
     execute(execution, &args.execute, &args.output, &session, ui).await
 }
 
@@ -44,10 +46,11 @@ pub async fn execute(
     let mut console = Console::new(ui, execution.rerun.clone());
     let cancel = CancelHandle::default();
     let signals = tokio::spawn(listen(cancel.clone(), console.announcer()));
-    let outcome = drive(execution, args, session, cancel, &mut console).await;
+    let outcome = drive(&execution, args, session, cancel, &mut console).await;
     signals.abort();
     console.finish();
     let outcome = outcome?;
+    hooks_of(&execution, &outcome, session, ui).await;
     let history = RunHistory::load(&*session.store, &outcome.run).await?;
     if output.is_json() {
         ui.json(&run_view::to_json(&history))?;
@@ -60,6 +63,14 @@ pub async fn execute(
         RunState::Cancelled => ExitCode::Cancelled,
         RunState::Running | RunState::Interrupted => ExitCode::Internal,
     })
+}
+
+/// Does what the pipeline wants done after a run; Ctrl-C leaves what of it is not done yet.
+async fn hooks_of(execution: &Execution, outcome: &RunOutcome, session: &Session, ui: &Ui) {
+    tokio::select! {
+        () = hooks::after_run(&execution.plan, outcome, session, ui) => {}
+        Ok(()) = tokio::signal::ctrl_c() => ui.warn("the hooks were cut short"),
+    }
 }
 
 /// Cancels the run when someone asks for it: Ctrl-C once drains, twice stops; SIGTERM stops.
@@ -91,7 +102,7 @@ async fn listen(cancel: CancelHandle, announcer: Announcer) {
 /// The table of what happened, the failures, where it is recorded, and what to type next.
 async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandResult<()> {
     let project = &session.project;
-    ui.print(format_args!("\n{}\n", run_view::stages_table(ui, history, false)));
+    ui.print(format_args!("\n{}\n", run_view::stages_table(ui, history, run_view::FEW_ROWS)));
     for report in failure_reports(project, history, ui.out) {
         ui.print(format_args!("{report}\n"));
     }
@@ -102,7 +113,12 @@ async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandRe
         shown_location(&session.store.location()),
         Project::shown(&project.artifacts_folder())
     ));
-    let next = next_commands(session, history).await?;
+    print_next(ui, &next_commands(session, history).await?);
+    Ok(())
+}
+
+/// Commands that may be typed next, and what they do.
+pub fn print_next(ui: &Ui, next: &[(String, &'static str)]) {
     let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
     for (command, what) in next {
         ui.print(format_args!(
@@ -111,7 +127,6 @@ async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandRe
             ui.out.paint(Paint::Faint, what)
         ));
     }
-    Ok(())
 }
 
 fn shown_location(location: &str) -> String {
@@ -123,7 +138,7 @@ fn shown_location(location: &str) -> String {
 }
 
 /// What may be typed next, and what that does.
-async fn next_commands(
+pub async fn next_commands(
     session: &Session,
     history: &RunHistory,
 ) -> CommandResult<Vec<(String, &'static str)>> {

@@ -1,10 +1,10 @@
 //! `wick show`: everything recorded of a run.
 
 use serde_json::Value;
-use wick_core::AttemptState;
+use wick_core::{AttemptState, RunState};
 
 use crate::args::{GlobalArgs, ShowArgs};
-use crate::commands::run::failure_reports;
+use crate::commands::run::{failure_reports, next_commands, print_next};
 use crate::error::{CommandResult, ExitCode};
 use crate::history::{RunHistory, find_run};
 use crate::render::style::attempt_paint;
@@ -25,7 +25,8 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     }
     ui.print(overview(ui, &history));
     section(ui, "Params", params(ui, &history));
-    section(ui, "Stages", Some(indented(&run_view::stages_table(ui, &history, true))));
+    let limit = if ui.verbosity > 0 { usize::MAX } else { run_view::MANY_ROWS };
+    section(ui, "Stages", Some(indented(&run_view::stages_table(ui, &history, limit))));
     section(ui, "Attempts", attempts(ui, &history));
     section(ui, "Metrics", metrics(ui, &history));
     section(ui, "Artifacts", artifacts(ui, &history));
@@ -33,7 +34,21 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     for report in failure_reports(&session.project, &history, ui.out) {
         ui.print(format_args!("\n{report}"));
     }
+    if matches!(history.run.state, RunState::Failed | RunState::Cancelled | RunState::Interrupted) {
+        ui.print("");
+        print_next(ui, &next_commands(&session, &history).await?);
+    }
     Ok(ExitCode::Success)
+}
+
+/// The first of many rows, and a line that says how many more there are.
+fn limited<'a, T>(ui: &Ui, rows: &'a [T]) -> (&'a [T], String) {
+    let shown = if ui.verbosity > 0 { rows.len() } else { rows.len().min(run_view::MANY_ROWS) };
+    let more = match rows.len() - shown {
+        0 => String::new(),
+        more => format!("\n  … and {} more; -v shows all", human::count(more as u64)),
+    };
+    (&rows[..shown], more)
 }
 
 fn section(ui: &Ui, title: &str, body: Option<String>) {
@@ -89,7 +104,8 @@ fn attempts(ui: &Ui, history: &RunHistory) -> Option<String> {
     }
     let mut table =
         Table::new(ui, &["stage", "attempt", "state", "started", "wall", "cpu", "memory", "exit"]);
-    for attempt in &history.attempts {
+    let (attempts, more) = limited(ui, &history.attempts);
+    for attempt in attempts {
         let usage = attempt.usage.unwrap_or_default();
         let time = |micros: u64| match micros {
             0 => String::new(),
@@ -111,12 +127,13 @@ fn attempts(ui: &Ui, history: &RunHistory) -> Option<String> {
             Cell::new(exit.unwrap_or_default()),
         ]);
     }
-    (!table.is_empty()).then(|| table.render_indented(2))
+    (!table.is_empty()).then(|| table.render_indented(2) + &more)
 }
 
 fn metrics(ui: &Ui, history: &RunHistory) -> Option<String> {
     let mut table = Table::new(ui, &["metric", "last", "min", "max", "points"]);
-    for metric in &history.metrics {
+    let (metrics, more) = limited(ui, &history.metrics);
+    for metric in metrics {
         let bound = |value: f64| {
             if metric.points > 1 { human::number(value) } else { String::new() }
         };
@@ -128,12 +145,13 @@ fn metrics(ui: &Ui, history: &RunHistory) -> Option<String> {
             Cell::number(human::count(metric.points)),
         ]);
     }
-    (!table.is_empty()).then(|| table.render_indented(2))
+    (!table.is_empty()).then(|| table.render_indented(2) + &more)
 }
 
 fn artifacts(ui: &Ui, history: &RunHistory) -> Option<String> {
     let mut table = Table::new(ui, &["artifact", "type", "size", "digest", "facts"]);
-    for artifact in &history.artifacts {
+    let (artifacts, more) = limited(ui, &history.artifacts);
+    for artifact in artifacts {
         table.row([
             Cell::new(format_args!("{}.{}", artifact.stage, artifact.port)),
             Cell::new(artifact.port_type),
@@ -142,7 +160,7 @@ fn artifacts(ui: &Ui, history: &RunHistory) -> Option<String> {
             Cell::new(run_view::artifact_fact(artifact)),
         ]);
     }
-    (!table.is_empty()).then(|| table.render_indented(2))
+    (!table.is_empty()).then(|| table.render_indented(2) + &more)
 }
 
 fn environment(ui: &Ui, environment: &Value) -> Option<String> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use wick_core::{AttemptState, Event, EventBody, StageName, Timestamp};
 use wick_engine::Totals;
 
-use super::stages::RunningStages;
+use super::stages::{Instances, RunningStages};
 use crate::render::style::attempt_paint;
 use crate::render::{Paint, Style, human};
 
@@ -27,11 +27,14 @@ pub struct Lines {
     running: RunningStages,
     told: HashMap<StageName, (Timestamp, f64)>,
     last_count: Option<Timestamp>,
+    instances: Instances,
 }
 
 impl Lines {
     /// For a run of these stages.
-    pub fn new<'a>(stages: impl IntoIterator<Item = &'a StageName>, style: Style) -> Self {
+    pub fn new<'a>(stages: impl IntoIterator<Item = &'a StageName> + Clone, style: Style) -> Self {
+        let mut instances = Instances::default();
+        instances.add(stages.clone());
         let (total, width) = stages
             .into_iter()
             .fold((0, 0), |(total, width), name| (total + 1, width.max(name.as_str().len())));
@@ -42,11 +45,40 @@ impl Lines {
             running: RunningStages::default(),
             told: HashMap::new(),
             last_count: None,
+            instances,
         }
+    }
+
+    /// Counts instances that end, begin again, or come to be known.
+    fn count(&mut self, body: &EventBody) {
+        match body {
+            EventBody::AttemptFinished { stage, .. }
+            | EventBody::StageCached { stage, .. }
+            | EventBody::StageSkipped { stage, .. }
+            | EventBody::StageCancelled { stage } => self.instances.end(stage),
+            EventBody::RetryScheduled { stage, .. } => self.instances.again(stage),
+            EventBody::StageExpanded { instances, .. } => {
+                self.total += instances.len();
+                self.instances.add(instances.iter().map(|(stage, _)| stage));
+            }
+            _ => {}
+        }
+    }
+
+    /// How far the run is: `12 of 1,000 stages done: train 3 of 9`.
+    pub fn how_far(&self, totals: &Totals) -> String {
+        let instances = self.instances.describe();
+        let mut text = stages_done(totals);
+        if !instances.is_empty() {
+            text.push_str(": ");
+            text.push_str(&instances);
+        }
+        text
     }
 
     /// What to print for an event, if anything; `totals` counts it already.
     pub fn line_for(&mut self, event: &Event, totals: &Totals) -> Option<String> {
+        self.count(&event.body);
         let now = event.time;
         match &event.body {
             EventBody::AttemptStarted { stage, attempt, .. } => {
@@ -117,10 +149,20 @@ impl Lines {
                 let text = self.style.paint(Paint::Warning, "cancelled");
                 self.unless_many(|this| this.line(stage, text))
             }
+            EventBody::StageExpanded { stage, instances } => {
+                let count = human::plural(instances.len(), "instance");
+                let text = format!("its list is known: {count}");
+                Some(self.line(stage, text))
+            }
+            EventBody::StageGathered { stage, state } => {
+                let text = format!(
+                    "{}  all instances have ended",
+                    self.style.paint(attempt_paint(*state), state)
+                );
+                self.unless_many(|this| this.line(stage, text))
+            }
             EventBody::RunStarted { .. }
             | EventBody::AttemptSpawned { .. }
-            | EventBody::StageExpanded { .. }
-            | EventBody::StageGathered { .. }
             | EventBody::StageRequeued { .. }
             | EventBody::RunFinished { .. } => None,
         }
@@ -142,7 +184,7 @@ impl Lines {
             return None;
         }
         self.last_count = Some(now);
-        Some(stages_done(totals))
+        Some(self.how_far(totals))
     }
 
     fn unless_many(&self, line: impl FnOnce(&Self) -> String) -> Option<String> {
@@ -157,7 +199,7 @@ impl Lines {
 }
 
 /// `12 of 1,000 stages done`.
-pub fn stages_done(totals: &Totals) -> String {
+fn stages_done(totals: &Totals) -> String {
     format!(
         "{} of {} stages done",
         human::count(totals.done().into()),

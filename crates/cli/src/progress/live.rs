@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wick_core::{Event, EventBody, Progress, StageName};
 use wick_engine::Totals;
 
-use super::lines::{Lines, stages_done};
+use super::lines::Lines;
 use super::stages::RunningStages;
 use crate::render::{Paint, Style, human, terminal_width};
 
@@ -130,7 +130,7 @@ impl Live {
 
     fn draw_overall(&self, totals: &Totals) {
         let hidden = (totals.running as usize).saturating_sub(self.by_stage.len());
-        let mut text = stages_done(totals);
+        let mut text = self.lines.how_far(totals);
         if hidden > 0 {
             text.push_str(&format!(", {} more running", human::count(hidden as u64)));
         }

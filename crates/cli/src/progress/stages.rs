@@ -1,9 +1,10 @@
 //! What both reporters know of the running stages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use wick_core::{MetricPoint, Progress, StageName, Timestamp};
 
+use crate::render::groups::is_instance;
 use crate::render::human;
 
 /// Metrics worth a place in a line of progress, most telling first.
@@ -84,6 +85,59 @@ pub fn how_far(progress: &Progress) -> String {
     }
 }
 
+/// How many instances of each stage have ended, of how many.
+#[derive(Default)]
+pub struct Instances(BTreeMap<String, (u32, u32)>);
+
+/// So many stages with instances are named in a line.
+const NAMED: usize = 3;
+
+impl Instances {
+    /// These stages are part of the run.
+    pub fn add<'a>(&mut self, stages: impl IntoIterator<Item = &'a StageName>) {
+        for stage in stages.into_iter().filter(|stage| is_instance(stage)) {
+            self.0.entry(stage.template()).or_default().1 += 1;
+        }
+    }
+
+    /// An instance has ended, for good or until it is tried again.
+    pub fn end(&mut self, stage: &StageName) {
+        self.count(stage, |done| done + 1);
+    }
+
+    /// An instance will be tried again.
+    pub fn again(&mut self, stage: &StageName) {
+        self.count(stage, |done| done.saturating_sub(1));
+    }
+
+    fn count(&mut self, stage: &StageName, count: impl Fn(u32) -> u32) {
+        if is_instance(stage)
+            && let Some((done, _)) = self.0.get_mut(&stage.template())
+        {
+            *done = count(*done);
+        }
+    }
+
+    /// The stages whose instances are under way: `train 3 of 9, evaluate 1 of 9`; nothing if none
+    /// is.
+    pub fn describe(&self) -> String {
+        let under_way: Vec<String> = self
+            .0
+            .iter()
+            .filter(|(_, (done, all))| *done > 0 && done < all)
+            .map(|(name, (done, all))| {
+                let count = |number: u32| human::count(number.into());
+                format!("{name} {} of {}", count(*done), count(*all))
+            })
+            .collect();
+        let mut text = under_way[..under_way.len().min(NAMED)].join(", ");
+        if under_way.len() > NAMED {
+            text.push_str(", …");
+        }
+        text
+    }
+}
+
 /// The running stages, by name.
 #[derive(Default)]
 pub struct RunningStages(HashMap<StageName, RunningStage>);
@@ -120,6 +174,26 @@ mod tests {
         let left = stage.note_progress(&progress(2.5, ""), Timestamp(5_000_000));
         assert_eq!(left, Some(15_000_000));
         assert_eq!(stage.note_progress(&progress(10.0, ""), Timestamp(20_000_000)), None);
+    }
+
+    #[test]
+    fn instances_are_counted_by_stage() {
+        let name = |name: &str| StageName::new(name).expect("a name");
+        let stages: Vec<StageName> =
+            ["load", "fit[k=1]", "fit[k=2]", "fit[k=3]", "score[k=1]"].map(name).into();
+        let mut instances = Instances::default();
+        instances.add(&stages);
+        assert_eq!(instances.describe(), "");
+        instances.end(&name("load"));
+        instances.end(&name("fit[k=1]"));
+        instances.end(&name("fit[k=2]"));
+        assert_eq!(instances.describe(), "fit 2 of 3");
+        instances.again(&name("fit[k=2]"));
+        assert_eq!(instances.describe(), "fit 1 of 3");
+        instances.end(&name("score[k=1]"));
+        instances.end(&name("fit[k=2]"));
+        instances.end(&name("fit[k=3]"));
+        assert_eq!(instances.describe(), "", "all have ended");
     }
 
     #[test]

@@ -91,58 +91,23 @@ fn says_more(exit: Exit, failure: &Failure) -> bool {
         // `code 3` is what the message of a failed program says already; of a kind that told why
         // it failed, the code of its worker says nothing.
         Exit::Code(_) => false,
-        Exit::Signal(_) => failure.cause != FailureCause::Timeout,
+        // Which signal it was is in the message, too.
+        Exit::Signal(_) => !matches!(failure.cause, FailureCause::Timeout | FailureCause::Signal),
     }
 }
 
-/// The last `count` lines of a log, and whether there are more.
+/// The last `count` lines of a log, without what a terminal would obey, and whether there are
+/// more.
 pub fn log_tail(log: &Path, count: usize) -> (Vec<String>, bool) {
     // A log that cannot be read must not hide the failure that it would explain.
     let lines = wick_engine::log::tail_log(log, count + 1).unwrap_or_default();
     let skip = lines.len().saturating_sub(count);
-    (lines[skip..].iter().map(|line| printable(line)).collect(), skip > 0)
-}
-
-/// A line without control characters: a log must not move the cursor or change its colour. Of
-/// a line that was drawn over itself (a progress bar), the last drawing is kept.
-fn printable(line: &str) -> String {
-    let last_drawing = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line);
-    let mut text = String::with_capacity(last_drawing.len());
-    let mut chars = last_drawing.chars().peekable();
-    while let Some(char) = chars.next() {
-        if char == '\u{1b}' {
-            // CSI sequences end with a letter; anything else after an escape is one character.
-            if chars.next_if_eq(&'[').is_some() {
-                for next in chars.by_ref() {
-                    if next.is_ascii_alphabetic() {
-                        break;
-                    }
-                }
-            } else {
-                chars.next();
-            }
-        } else if char == '\t' || !char.is_control() {
-            text.push(char);
-        }
-    }
-    text
+    (lines[skip..].to_vec(), skip > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_log_is_shown_without_its_escapes() {
-        #[track_caller]
-        fn check(line: &str, expect: &str) {
-            assert_eq!(printable(line), expect);
-        }
-        check("plain", "plain");
-        check("\u{1b}[31mred\u{1b}[0m", "red");
-        check("10%\r50%\r100%\r", "100%");
-        check("a\tb\u{7}", "a\tb");
-    }
 
     #[test]
     fn the_tail_of_a_log_is_its_last_lines() {

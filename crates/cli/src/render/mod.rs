@@ -2,6 +2,7 @@
 //! Nothing here asks the store; views are given what they show.
 
 pub mod failure;
+pub mod groups;
 pub mod human;
 pub mod plot;
 pub mod run_view;

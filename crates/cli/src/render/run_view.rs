@@ -5,6 +5,7 @@ use wick_core::{AttemptState, RunId};
 use wick_store::{ArtifactRecord, MetricSummary, StageRecord};
 
 use crate::history::RunHistory;
+use crate::render::groups::{Group, grouped, label};
 use crate::render::style::attempt_paint;
 use crate::render::{Cell, Paint, Table, Ui, human};
 
@@ -35,28 +36,54 @@ const METRICS_IN_A_ROW: usize = 3;
 
 /// How many rows the table after a run has at most: a fan of thousands must not scroll its own
 /// failures away.
-const MAX_ROWS: usize = 40;
+pub const FEW_ROWS: usize = 40;
 
-/// The stages of a run as a table: stage, state, time, result. `all` shows every stage however
-/// many there are.
-pub fn stages_table(ui: &Ui, history: &RunHistory, all: bool) -> String {
+/// How many rows `wick show` has at most, unless it is asked for all.
+pub const MANY_ROWS: usize = 400;
+
+/// So many instances of a stage are shown one by one; of more, only those that went wrong.
+const FEW_INSTANCES: usize = 8;
+
+/// A row of the table of stages.
+struct Row {
+    /// The least are left out last where there is no room for all.
+    rank: u8,
+    /// How many stages it tells of, that no other row does.
+    stages: usize,
+    cells: [Cell; 5],
+}
+
+/// The stages of a run as a table: stage, state, time, result. It has at most `limit` rows, and
+/// says how many stages are left out.
+pub fn stages_table(ui: &Ui, history: &RunHistory, limit: usize) -> String {
+    let mut rows = Vec::new();
+    for group in grouped(&history.stages) {
+        match group.own {
+            Some(own) if group.instances.is_empty() => rows.push(stage_row(history, own, None)),
+            _ => group_rows(history, &group, limit, &mut rows),
+        }
+    }
+    let told: usize = rows.iter().map(|row| row.stages).sum();
+    let mut left_out = history.stages.len().saturating_sub(told);
+    if rows.len() > limit {
+        let mut places: Vec<usize> = (0..rows.len()).collect();
+        places.sort_by_key(|&place| rows[place].rank);
+        let mut keep = vec![false; rows.len()];
+        places.iter().take(limit).for_each(|&place| keep[place] = true);
+        let gone = rows.iter().zip(&keep).filter(|(_, keep)| !**keep);
+        left_out += gone.map(|(row, _)| row.stages).sum::<usize>();
+        let mut kept = keep.into_iter();
+        rows.retain(|_| kept.next().unwrap_or(false));
+    }
     let mut table = Table::new(ui, &["stage", "kind", "state", "time", "result"]);
-    let chosen = choose_stages(&history.stages, if all { usize::MAX } else { MAX_ROWS });
-    let left_out = history.stages.len() - chosen.len();
-    for stage in chosen {
-        table.row([
-            Cell::painted(Paint::Strong, &stage.stage),
-            Cell::painted(Paint::Faint, &stage.kind),
-            Cell::painted(attempt_paint(stage.state), stage.state),
-            Cell::number(stage_time(history, stage)),
-            Cell::new(stage_result(history, stage)),
-        ]);
+    for row in rows {
+        table.row(row.cells);
     }
     table.keep_whole(&[0, 1, 2, 3]);
     let mut text = table.render();
     if left_out > 0 {
         text.push_str(&format!(
-            "\n… and {}; `wick show {}` lists them all",
+            "\n… and {}; `wick show {} -v` lists all",
             human::plural(left_out, "more stage"),
             history.run.id
         ));
@@ -64,21 +91,93 @@ pub fn stages_table(ui: &Ui, history: &RunHistory, all: bool) -> String {
     text
 }
 
-/// At most `limit` stages in the plan's order; what went wrong goes before what went well.
-fn choose_stages(stages: &[StageRecord], limit: usize) -> Vec<&StageRecord> {
-    if stages.len() <= limit {
-        return stages.iter().collect();
+/// The row of one stage; of an instance below the row of its group, by its label.
+fn stage_row(history: &RunHistory, stage: &StageRecord, label: Option<String>) -> Row {
+    let name = match label {
+        Some(label) => Cell::new(format_args!("  {label}")),
+        None => Cell::painted(Paint::Strong, &stage.stage),
+    };
+    Row {
+        rank: rank(stage.state),
+        stages: 1,
+        cells: [
+            name,
+            Cell::painted(Paint::Faint, &stage.kind),
+            Cell::painted(attempt_paint(stage.state), stage.state),
+            Cell::number(stage_time(history, stage)),
+            Cell::new(stage_result(history, stage)),
+        ],
     }
-    let mut places: Vec<usize> = (0..stages.len()).collect();
-    places.sort_by_key(|&place| match stages[place].state {
-        AttemptState::Failed | AttemptState::Lost => 0,
-        AttemptState::Running | AttemptState::Cancelled => 1,
-        AttemptState::Succeeded | AttemptState::Cached => 2,
-        AttemptState::Queued | AttemptState::Skipped => 3,
+}
+
+/// The rows of a stage with instances: one for all, and one for each that is worth it.
+fn group_rows(history: &RunHistory, group: &Group<'_>, limit: usize, rows: &mut Vec<Row>) {
+    let state = group.state();
+    let kind = group.instances.first().map(|stage| stage.kind.to_string()).unwrap_or_default();
+    let wall: u64 =
+        group.instances.iter().map(|stage| used_micros(history, stage.stage.as_str())).sum();
+    let time = if wall == 0 {
+        String::new()
+    } else {
+        human::micros(i64::try_from(wall).unwrap_or(i64::MAX))
+    };
+    let trouble = group.trouble();
+    let result = if trouble.is_empty() { spread(history, group) } else { trouble };
+    rows.push(Row {
+        // Of ten thousand stages the rows of their groups tell most.
+        rank: 0,
+        stages: usize::from(group.own.is_some()),
+        cells: [
+            Cell::painted(Paint::Strong, &group.name),
+            Cell::painted(Paint::Faint, kind),
+            Cell::painted(attempt_paint(state), group.done()),
+            Cell::number(time),
+            Cell::new(result),
+        ],
     });
-    places.truncate(limit);
-    places.sort_unstable();
-    places.into_iter().map(|place| &stages[place]).collect()
+    let few = group.instances.len() <= FEW_INSTANCES || limit == usize::MAX;
+    for stage in &group.instances {
+        if few || rank(stage.state) <= 1 {
+            rows.push(stage_row(history, stage, Some(label(&stage.stage))));
+        }
+    }
+}
+
+/// What went wrong goes before what went well.
+const fn rank(state: AttemptState) -> u8 {
+    match state {
+        AttemptState::Failed | AttemptState::Lost => 1,
+        AttemptState::Running | AttemptState::Cancelled => 2,
+        AttemptState::Succeeded | AttemptState::Cached => 3,
+        AttemptState::Queued | AttemptState::Skipped => 4,
+    }
+}
+
+/// Between which values the most telling metric of the instances lies: `accuracy 0.9100 to 0.9800`.
+fn spread(history: &RunHistory, group: &Group<'_>) -> String {
+    let all = || group.instances.iter().flat_map(|stage| history.metrics_of(stage.stage.as_str()));
+    let Some(key) = all().map(|metric| metric.key.as_str()).min_by_key(|key| telling_rank(key))
+    else {
+        return String::new();
+    };
+    let values = all().filter(|metric| metric.key == key).map(|metric| metric.value);
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values.filter(|value| !value.is_nan()) {
+        (least, most) = (least.min(value), most.max(value));
+    }
+    if least > most {
+        String::new()
+    } else if least == most {
+        format!("{key} {}", human::number(least))
+    } else {
+        format!("{key} {} to {}", human::number(least), human::number(most))
+    }
+}
+
+/// What the processes of a stage's attempts took in this run.
+fn used_micros(history: &RunHistory, stage: &str) -> u64 {
+    let usage = history.attempts_of(stage).filter_map(|attempt| attempt.usage.as_ref());
+    usage.map(|usage| usage.wall_micros).sum()
 }
 
 /// How long a stage took in this run, all its attempts together; nothing for one that did not
@@ -86,9 +185,7 @@ fn choose_stages(stages: &[StageRecord], limit: usize) -> Vec<&StageRecord> {
 pub fn stage_time(history: &RunHistory, stage: &StageRecord) -> String {
     // The engine records a start somewhat before there is room for the process, so what the
     // processes themselves took is closer to the truth than the times of the records.
-    let attempts = history.attempts.iter().filter(|attempt| attempt.stage == stage.stage);
-    let used: u64 =
-        attempts.filter_map(|attempt| attempt.usage.as_ref()).map(|usage| usage.wall_micros).sum();
+    let used = used_micros(history, stage.stage.as_str());
     match (stage.state, stage.started, stage.finished) {
         (AttemptState::Cached | AttemptState::Skipped | AttemptState::Queued, _, _) => {
             String::new()
@@ -107,9 +204,9 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
     match stage.state {
         AttemptState::Succeeded | AttemptState::Cached => {
             let mut words = Vec::new();
-            let metrics = stage_metrics(&history.metrics, stage.stage.as_str());
+            let metrics = stage_metrics(history.metrics_of(stage.stage.as_str()));
             let artifacts: Vec<&ArtifactRecord> =
-                history.artifacts.iter().filter(|artifact| artifact.stage == stage.stage).collect();
+                history.artifacts_of(stage.stage.as_str()).collect();
             words.extend(metrics);
             if words.is_empty() {
                 words.extend(artifacts_fact(&artifacts));
@@ -132,9 +229,8 @@ fn stage_result(history: &RunHistory, stage: &StageRecord) -> String {
 }
 
 /// The most telling metrics of a stage: `accuracy 0.9861`.
-fn stage_metrics(metrics: &[MetricSummary], stage: &str) -> Vec<String> {
-    let mut own: Vec<&MetricSummary> =
-        metrics.iter().filter(|metric| metric.stage == *stage).collect();
+fn stage_metrics<'a>(metrics: impl Iterator<Item = &'a MetricSummary>) -> Vec<String> {
+    let mut own: Vec<&MetricSummary> = metrics.collect();
     own.sort_by(|a, b| {
         let importance = |metric: &MetricSummary| match metric.key.starts_with("importance.") {
             true => metric.value,

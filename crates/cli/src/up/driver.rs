@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use wick_core::{Digest, Event, RunId, RunState, Timestamp};
 use wick_engine::{CancelHandle, CancelMode, Reporter, RunOutcome, Totals};
-use wick_plan::{Plan, Schedule, Times};
+use wick_plan::{Plan, Schedule, Selection, Times};
 use wick_store::hold::Hold;
 
 use super::agenda::{Agenda, Cause, Deed};
@@ -23,6 +23,7 @@ use super::report::{Log, because, cause_to_json, from_now, times};
 use crate::args::ExecuteArgs;
 use crate::drive::{Execution, drive};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
+use crate::hooks;
 use crate::pipeline::{self, PipelineFile, Scheduled};
 use crate::project::Project;
 use crate::render::{Paint, Ui, human};
@@ -670,9 +671,12 @@ async fn run(
     file.shown = Project::shown(&file.path);
     let slots = pipeline::slots(&shared.session.project);
     let plan = file.plan(Vec::new(), pipeline::machine(&slots), shared.ui).await?;
-    let execution = Execution { plan, text: file.text(), rerun: None };
+    let selection = Selection::default();
+    let execution = Execution { plan, text: file.text(), rerun: None, selection };
     let mut reporter = Begun { index, begun };
-    drive(execution, shared.execute, shared.session, cancel, &mut reporter).await
+    let outcome = drive(&execution, shared.execute, shared.session, cancel, &mut reporter).await?;
+    hooks::after_run(&execution.plan, &outcome, shared.session, shared.ui).await;
+    Ok(outcome)
 }
 
 /// Tells the loop which run it is.

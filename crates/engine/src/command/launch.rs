@@ -57,6 +57,11 @@ const PASSED: &[&str] = &[
 /// Where programs are looked for when `PATH` is not set.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Whether programs see the variable `name` of the engine's own environment.
+pub fn is_passed(name: &str) -> bool {
+    PASSED.contains(&name) || name.starts_with("LC_")
+}
+
 /// An attempt of a `command` stage.
 #[derive(Debug)]
 pub struct CommandAttempt<'a> {
@@ -126,9 +131,7 @@ impl Passed {
     /// Takes what every program sees out of the engine's environment.
     pub fn from_environment() -> Self {
         let variables = std::env::vars_os()
-            .filter(|(name, _)| {
-                name.to_str().is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
-            })
+            .filter(|(name, _)| name.to_str().is_some_and(is_passed))
             .map(|(name, value)| variable(name.as_bytes(), value.as_bytes()))
             .collect();
         let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
