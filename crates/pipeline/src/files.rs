@@ -15,6 +15,9 @@ pub const MAX_FILES: usize = 256;
 /// How many bytes they may hold together.
 pub const MAX_BYTES: usize = 8 << 20;
 
+/// How often files may be used in all: each use is read anew, with params of its own.
+const MAX_USES: usize = 20_000;
+
 /// Reads a file of the project, by its absolute path.
 pub type Loader<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
 
@@ -102,6 +105,9 @@ impl Sources {
         used_at: Option<&Spanned<String>>,
     ) -> Option<FileId> {
         let id = FileId(u16::try_from(self.files.len()).ok()?);
+        if self.files.len() >= MAX_USES {
+            return None;
+        }
         let bytes = bytes.into();
         let text = SourceText::new(&bytes).into_owned();
         let used_at = used_at.cloned();
@@ -217,17 +223,21 @@ impl<'a> Reader<'a> {
         };
         self.bytes += bytes.len();
         if self.read.len() + 1 >= MAX_FILES || self.bytes > MAX_BYTES {
-            diagnostics.push(
-                error("too-large", "the pipeline is made of too many files".to_owned()).help(
-                    format!("there may be {MAX_FILES} of them, with {MAX_BYTES} bytes together"),
-                ),
-            );
+            diagnostics.push(too_many(written));
             return None;
         }
         let bytes: Arc<[u8]> = bytes.into();
         self.read.insert(path.to_owned(), bytes.clone());
         Some(bytes)
     }
+}
+
+/// That the file which `written` means is one too many.
+pub(crate) fn too_many(written: &Spanned<String>) -> Diagnostic {
+    let message = "the pipeline is made of too many files";
+    Diagnostic::error("too-large", written.span, message).help(format!(
+        "there may be {MAX_FILES} of them, with {MAX_BYTES} bytes together, used {MAX_USES} times"
+    ))
 }
 
 /// How many uses of a file are named where the same is wrong in all of them.

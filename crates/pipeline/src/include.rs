@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields;
-use crate::files::{Reader, Sources, name_beside};
+use crate::files::{Reader, Sources, name_beside, too_many};
 use crate::node::{Data, Entry, Node};
 use crate::pipeline::PIPELINE_KEYS;
 use crate::span::{FileId, Span, Spanned};
@@ -118,7 +118,10 @@ impl Include<'_, '_> {
         }
         let Some(bytes) = self.reader.read(&path, written, self.diagnostics) else { return };
         let name = name_beside(&from, &written.value);
-        let Some(file) = self.sources.add_part(&path, name, bytes, from.used_at()) else { return };
+        let Some(file) = self.sources.add_part(&path, name, bytes, from.used_at()) else {
+            self.diagnostics.push(too_many(written));
+            return;
+        };
         let bytes = self.sources.share(file);
         let Some(root) = yaml::read(bytes.bytes(), file, self.diagnostics) else { return };
         let Some(top) = self.entries(root) else { return };

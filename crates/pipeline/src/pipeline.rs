@@ -88,8 +88,15 @@ pub fn parse(
         used_at: Span::start_of(FileId::MAIN),
     };
     let stages = pipeline.stages.len();
-    let mut expander =
-        Expander { given, reader: &mut reader, sources, diagnostics, way: vec![main], stages };
+    let mut expander = Expander {
+        given,
+        reader: &mut reader,
+        sources,
+        diagnostics,
+        way: vec![main],
+        stages,
+        is_full: false,
+    };
     expander.own_interface(&pipeline.interface, &mut pipeline.stages);
     pipeline.stages = expander.expand(std::mem::take(&mut pipeline.stages));
     Some(pipeline)

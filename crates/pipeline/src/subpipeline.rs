@@ -13,7 +13,7 @@ use wick_core::id::{MAX_STAGE_NAME_LENGTH, check_name};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields;
-use crate::files::{Reader, Sources, name_beside};
+use crate::files::{Reader, Sources, name_beside, too_many};
 use crate::node::{Data, Entry, Node};
 use crate::params::Override;
 use crate::pipeline::{self, Given, Pipeline};
@@ -138,6 +138,8 @@ pub(crate) struct Expander<'x, 'r> {
     pub way: Vec<Step>,
     /// How many stages there are so far.
     pub stages: usize,
+    /// Whether there is no room for more, which has been told.
+    pub is_full: bool,
 }
 
 /// A file on the way from the pipeline file to a sub-pipeline.
@@ -284,6 +286,9 @@ impl Expander<'_, '_> {
         file: &Spanned<String>,
         params: Vec<Override>,
     ) -> Option<Pipeline> {
+        if self.is_full {
+            return None;
+        }
         let from = self.sources.share(stage.name.span.file);
         let path = self.reader.locate(file, &from, self.diagnostics)?;
         if let Some(start) = self.way.iter().position(|step| step.path == path) {
@@ -302,11 +307,16 @@ impl Expander<'_, '_> {
         let bytes = self.reader.read(&path, file, self.diagnostics)?;
         let name = name_beside(&from, &file.value);
         let used_at = Spanned::new(stage.name.value.clone(), stage.name.span);
-        let id = self.sources.add_part(&path, name, bytes, Some(&used_at))?;
+        let Some(id) = self.sources.add_part(&path, name, bytes, Some(&used_at)) else {
+            self.is_full = true;
+            self.diagnostics.push(too_many(file));
+            return None;
+        };
         let given = Given { overrides: &params, ..self.given };
         let mut pipeline = pipeline::read(id, given, self.reader, self.sources, self.diagnostics)?;
         self.stages += pipeline.stages.len();
         if self.stages > MAX_STAGES {
+            self.is_full = true;
             self.diagnostics.push(
                 Diagnostic::error("too-large", file.span, "the pipeline has too many stages")
                     .label(format!("with these there are more than {MAX_STAGES}")),

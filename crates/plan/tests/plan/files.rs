@@ -491,3 +491,96 @@ test.yaml:5:41 cycle: stages need each other in a circle: parts → raw → part
         );
     }
 }
+
+mod never_panics {
+    use proptest::prelude::*;
+    use wick_plan::{Severity, Style, check, check_part, render, to_json};
+
+    use super::*;
+    use crate::never_panic::{Damage, apply, cases, damage};
+
+    /// Files that use each other.
+    const SEEDS: [(&str, &str); 4] = [
+        (
+            "test.yaml",
+            "pipeline: seed\ninclude: [common.yaml, part.yaml]\nparams: {share: 0.5}\n\
+             inputs: {raw: dataset}\noutputs: {all: raw, big: parts.big}\n\
+             stages:\n  more: {uses: make, with: {columns: [a], rows: \"${params.rows}\"}, after: [parts]}\n  \
+             parts:\n    uses: pipeline\n    inputs: {raw: raw}\n    \
+             with: {file: part.yaml, params: {share: \"${params.share}\"}}\n",
+        ),
+        (
+            "common.yaml",
+            "include: [deep.yaml]\nparams: {rows: 3}\ndefaults: {timeout: 1m}\n\
+             stages: {raw: {uses: make, with: {columns: [a]}}}\n",
+        ),
+        (
+            "part.yaml",
+            "pipeline: part\ninclude: [deep.yaml]\ninputs: {raw: dataset}\n\
+             outputs: {big: cut.big, same: inputs.raw}\nparams: {share: 0.1}\n\
+             stages:\n  cut: {uses: part, inputs: {data: inputs.raw}, with: {parts: {big: \"${params.share}\"}}}\n  \
+             again: {uses: pipeline, inputs: {raw: inputs}, with: {file: test.yaml}}\n",
+        ),
+        ("deep.yaml", "include: [common.yaml]\nparams: {deep: 1}\n"),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+        #[test]
+        fn spoiled_files_that_use_each_other_get_an_answer(
+            damages in prop::collection::vec((0..SEEDS.len(), damage()), 0..8),
+        ) {
+            let mut files = SEEDS.map(|(name, text)| (name, text.as_bytes().to_vec()));
+            let spoil = |(file, damage): &(usize, Damage)| apply(&mut files[*file].1, damage);
+            damages.iter().for_each(spoil);
+            let load = |path: &Path| {
+                let name = path.strip_prefix("/project").expect("inside the project");
+                let found = files.iter().find(|(file, _)| Path::new(file) == name);
+                found.map(|(_, bytes)| bytes.clone()).ok_or(std::io::ErrorKind::NotFound.into())
+            };
+            for how in [check, check_part] {
+                let verdict = crate::verdict(how, &files[0].1, &[], &load);
+                let found = &verdict.diagnostics;
+                let errors = found.iter().any(|found| found.severity == Severity::Error);
+                let sound = verdict.plan.is_some() || verdict.part.is_some();
+                prop_assert_eq!(sound, !errors);
+                let few = &found[..found.len().min(20)];
+                to_json(few, &verdict.sources);
+                let drawn = render(few, &verdict.sources, Style::default());
+                prop_assert_eq!(drawn.is_empty(), few.is_empty());
+                verdict.sources.recorded();
+            }
+        }
+    }
+
+    /// Two files, each of which uses the next twice or more: few lines, and stages without end.
+    #[test]
+    fn what_grows_without_end_is_bounded() {
+        let uses = |next: usize| {
+            let stages: String = (0..40)
+                .map(|stage| {
+                    format!("  s{stage}: {{uses: pipeline, with: {{file: f{next}.yaml}}}}\n")
+                })
+                .collect();
+            format!("pipeline: p\nstages:\n{stages}")
+        };
+        let files: Vec<(String, String)> = (0..8)
+            .map(|file| {
+                (
+                    if file == 0 { "test.yaml".to_owned() } else { format!("f{file}.yaml") },
+                    uses(file + 1),
+                )
+            })
+            .chain([(
+                "f8.yaml".to_owned(),
+                "pipeline: p\nstages: {m: {uses: make, with: {columns: [a]}}}\n".to_owned(),
+            )])
+            .collect();
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let verdict = verdict(&files, &[]);
+        assert!(verdict.plan.is_none());
+        assert!(verdict.diagnostics.iter().any(|found| found.code == "too-large"));
+    }
+}

@@ -70,20 +70,20 @@ fn answers(bytes: &[u8]) {
     assert_eq!(drawn.is_empty(), few.is_empty());
 }
 
-fn cases() -> u32 {
+pub fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(256)
 }
 
 /// A way to spoil a file.
 #[derive(Debug, Clone)]
-enum Damage {
+pub enum Damage {
     Remove { at: usize, length: usize },
     Insert { at: usize, bytes: Vec<u8> },
     Repeat { at: usize, length: usize, times: usize },
     Swap { a: usize, b: usize },
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+pub fn damage() -> impl Strategy<Value = Damage> {
     let snippets = prop::sample::select(vec![
         "\t",
         "${",
@@ -137,7 +137,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
+pub fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     let size = bytes.len() + 1;
     match damage {
         Damage::Remove { at, length } => {
