@@ -3,6 +3,8 @@
 use std::process::Child;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::sandbox::{Sandbox, ended, send, wait_until};
 
 const RUN: [&str; 2] = ["run", "pipeline.yaml"];
@@ -30,7 +32,7 @@ fn start(sandbox: &Sandbox) -> Child {
 fn one_interrupt_lets_running_stages_end() {
     let sandbox = Sandbox::with_pipeline(SLOW);
     let child = start(&sandbox);
-    send(&child, "INT");
+    send(child.id(), Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
     sandbox.write("go", "");
     ended(child, &RUN).ends_with(130).says(&["Ctrl-C again", "wick rerun"]);
@@ -44,9 +46,9 @@ fn one_interrupt_lets_running_stages_end() {
 fn a_second_interrupt_stops_them() {
     let sandbox = Sandbox::with_pipeline(SLOW);
     let child = start(&sandbox);
-    send(&child, "INT");
+    send(child.id(), Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
-    send(&child, "INT");
+    send(child.id(), Signal::INT);
     ended(child, &RUN).ends_with(130).says(&["stopping"]);
     assert_eq!(sandbox.states("@last")[0].1, "cancelled");
     sandbox.write("go", "");
@@ -57,7 +59,7 @@ fn a_second_interrupt_stops_them() {
 fn a_killed_engine_leaves_a_run_that_goes_on() {
     let sandbox = Sandbox::with_pipeline(SLOW);
     let child = start(&sandbox);
-    send(&child, "KILL");
+    send(child.id(), Signal::KILL);
     ended(child, &RUN);
     sandbox.write("go", "");
     sandbox.wick(&["runs"]).ends_with(0).says(&["interrupted"]);

@@ -9,6 +9,7 @@ mod faults;
 mod help;
 mod history;
 mod init;
+mod parts;
 mod project;
 mod ready;
 mod recovery;

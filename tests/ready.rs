@@ -25,7 +25,7 @@ fn sandbox_with(file: &str, change: impl Fn(String) -> String) -> Sandbox {
     let text = std::fs::read_to_string(pipelines().join(file)).expect("a ready pipeline");
     let sandbox = Sandbox::new();
     sandbox.write(file, &change(text));
-    for folder in ["data", "scripts"] {
+    for folder in ["data", "parts", "scripts"] {
         std::os::unix::fs::symlink(pipelines().join(folder), sandbox.path().join(folder))
             .expect("a link");
     }
@@ -92,4 +92,16 @@ fn the_example_of_the_readme_is_a_pipeline_that_passes_its_gate() {
     });
     sandbox.wick(&["run", "iris.yaml"]).ends_with(0);
     assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.9);
+}
+
+#[test]
+fn two_tables_are_learned_in_the_same_way() {
+    let sandbox = sandbox_with("species.yaml", |text| text);
+    sandbox.wick(&["run", "species.yaml"]).ends_with(0);
+    for (stage, state) in sandbox.states("@last") {
+        assert_eq!(state, "succeeded", "{stage}");
+    }
+    assert!(metric(&sandbox, "flowers/evaluate", "accuracy") >= 0.9);
+    assert!(metric(&sandbox, "birds/evaluate", "accuracy") >= 0.95);
+    sandbox.wick(&["models"]).ends_with(0).says(&["penguin-species"]);
 }

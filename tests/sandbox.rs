@@ -1,9 +1,12 @@
 //! A folder of its own for every test, and the real `wick` in it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -131,16 +134,28 @@ pub fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Sends a signal, such as `INT`, to a process; whether it was still there.
-pub fn send(child: &Child, signal: &str) -> bool {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-s", signal, &pid]).stderr(Stdio::null()).status();
-    sent.expect("kill starts").success()
+/// Sends a signal to a process; whether it was still there.
+pub fn send(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).is_ok()
 }
 
 /// Waits for a `wick` that was started with `arguments`.
 pub fn ended(child: Child, arguments: &[&str]) -> Ran {
     Ran::new(arguments, child.wait_with_output().expect("wick ends"))
+}
+
+impl Drop for Sandbox {
+    /// Artifacts are read-only, folders too, and only a superuser removes what is in such.
+    fn drop(&mut self) {
+        let mut folders = vec![self.folder.path().join(".wick/artifacts")];
+        while let Some(folder) = folders.pop() {
+            let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o755));
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let inner = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            folders.extend(inner.map(|entry| entry.path()));
+        }
+    }
 }
 
 impl Ran {

@@ -7,14 +7,34 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::mixed::{Subject, mend};
 use super::shim::{Fault, Faults, Role};
-use crate::sandbox::{Ran, ended};
+use crate::sandbox::{Ran, Sandbox, ended};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
+/// What there is before the run.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// Nothing: the store is made by the run.
+    Nothing,
+    /// A store.
+    Store,
+}
+
+impl Start {
+    fn sandbox(self) -> Sandbox {
+        let sandbox = Subject::Small.sandbox();
+        if let Start::Store = self {
+            sandbox.wick(&["runs"]).ends_with(0);
+        }
+        sandbox
+    }
+}
+
 /// Runs the small pipeline with a fault at each of some points, then without, and hands what the
 /// disturbed `wick` said to `check`.
 fn at_points(
+    start: Start,
     points: impl Fn(i64) -> Vec<i64>,
     prepare: impl Fn(Faults) -> Faults + Sync,
     fault: Fault,
@@ -22,7 +42,7 @@ fn at_points(
     check: impl Fn(&Ran, &str) + Sync,
 ) {
     Subject::Small.undisturbed();
-    let counted = Subject::Small.sandbox();
+    let counted = start.sandbox();
     let counting = prepare(Faults::under(&counted.path()));
     let mut command = counted.command(&["run", "pipeline.yaml"]);
     counting.arm(&mut command);
@@ -36,7 +56,7 @@ fn at_points(
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed) as usize;
                     let Some(point) = points.get(place).copied() else { return };
-                    let sandbox = Subject::Small.sandbox();
+                    let sandbox = start.sandbox();
                     let faults =
                         prepare(Faults::under(&sandbox.path())).happens(fault, point, times);
                     let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -84,18 +104,39 @@ fn some(points: i64) -> Vec<i64> {
 
 #[test]
 fn a_flush_that_fails_once_is_borne() {
-    at_points(all, |faults| faults.at_calls(&["sync"]), Fault::Fail(EIO), 1, is_told);
+    at_points(
+        Start::Nothing,
+        all,
+        |faults| faults.at_calls(&["sync"]),
+        Fault::Fail(EIO),
+        1,
+        is_told,
+    );
 }
 
 /// The worst of it: what was said to have failed is on the disk.
 #[test]
 fn a_flush_that_fails_although_it_was_done_is_borne() {
-    at_points(all, |faults| faults.at_calls(&["sync"]), Fault::FailAfter(EIO), 1, is_told);
+    at_points(
+        Start::Nothing,
+        all,
+        |faults| faults.at_calls(&["sync"]),
+        Fault::FailAfter(EIO),
+        1,
+        is_told,
+    );
 }
 
 #[test]
 fn a_disk_that_flushes_nothing_any_more_ends_the_run_with_a_reason() {
-    at_points(some, |faults| faults.at_calls(&["sync"]), Fault::FailAfter(EIO), 0, is_told);
+    at_points(
+        Start::Nothing,
+        some,
+        |faults| faults.at_calls(&["sync"]),
+        Fault::FailAfter(EIO),
+        0,
+        is_told,
+    );
 }
 
 /// A commit of the engine alone: it reads again what became of it, and goes on.
@@ -104,9 +145,7 @@ fn a_commit_that_fails_once_does_not_end_the_run() {
     let only_commits = |faults: Faults| {
         faults.in_roles(&[Role::Engine]).at_calls(&["sync"]).at_paths("store.db-wal")
     };
-    // The first flushes belong to the making of the store, which is not tried again.
-    let later = |points: i64| (6..=points).collect();
-    at_points(later, only_commits, Fault::FailAfter(EIO), 1, |ran, trace| {
+    at_points(Start::Store, all, only_commits, Fault::FailAfter(EIO), 1, |ran, trace| {
         let hit = trace.lines().find(|line| line.ends_with('!')).unwrap_or_default();
         assert_eq!(ran.code, 0, "{hit}: {}", ran.everything());
     });
@@ -115,13 +154,13 @@ fn a_commit_that_fails_once_does_not_end_the_run() {
 #[test]
 fn a_disk_that_fills_up_is_borne() {
     let writes = |faults: Faults| faults.at_calls(&["write", "mkdir", "link", "truncate"]);
-    at_points(some, writes, Fault::Fail(ENOSPC), 0, is_told);
+    at_points(Start::Nothing, some, writes, Fault::Fail(ENOSPC), 0, is_told);
 }
 
 #[test]
 fn a_disk_that_is_full_for_a_moment_is_borne() {
     let writes = |faults: Faults| faults.at_calls(&["write", "mkdir", "link", "truncate"]);
-    at_points(some, writes, Fault::Fail(ENOSPC), 1, is_told);
+    at_points(Start::Nothing, some, writes, Fault::Fail(ENOSPC), 1, is_told);
 }
 
 /// A real full disk: a small file system of memory, which only a user namespace needs. Where the

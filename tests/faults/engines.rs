@@ -1,5 +1,7 @@
 //! Several engines at once, and clocks that jump.
 
+use rustix::process::Signal;
+
 use super::aftermath::History;
 use super::mixed::{Subject, mend};
 use super::shim::{Faults, Role};
@@ -40,7 +42,7 @@ fn of_many_engines_that_take_up_a_run_one_gets_it() {
     let sandbox = gated();
     let first = sandbox.spawn(&["run", "pipeline.yaml"]);
     wait_until(|| sandbox.has("begun"));
-    send(&first, "KILL");
+    send(first.id(), Signal::KILL);
     ended(first, &["run"]);
     std::fs::remove_file(sandbox.path().join("begun")).expect("removed");
     let mut engines: Vec<_> = (0..4).map(|_| sandbox.spawn(&["rerun"])).collect();
@@ -123,7 +125,7 @@ fn an_engine_that_stands_still_is_not_robbed_of_its_run() {
     faults.arm(&mut command);
     let engine = sandbox.spawn_command(command);
     wait_until(|| sandbox.has("begun"));
-    send(&engine, "STOP");
+    send(engine.id(), Signal::STOP);
     faults.set_clock(3600);
     for (arguments, code, word) in [(["runs"], 0, "running"), (["rerun"], 75, "is driven by")] {
         let mut command = sandbox.command(&arguments);
@@ -131,7 +133,7 @@ fn an_engine_that_stands_still_is_not_robbed_of_its_run() {
         ended(sandbox.spawn_command(command), &arguments).ends_with(code).says(&[word]);
     }
     sandbox.write("go", "");
-    send(&engine, "CONT");
+    send(engine.id(), Signal::CONT);
     ended(engine, &["run"]).ends_with(0);
     assert_eq!(sandbox.runs().len(), 1);
 }
@@ -145,7 +147,7 @@ fn a_clock_set_back_hides_no_dead_engine() {
     faults.arm(&mut command);
     let engine = sandbox.spawn_command(command);
     wait_until(|| sandbox.has("begun"));
-    send(&engine, "KILL");
+    send(engine.id(), Signal::KILL);
     ended(engine, &["run"]);
     faults.set_clock(-86_400);
     sandbox.write("go", "");

@@ -11,6 +11,7 @@ mod engines;
 mod kills;
 mod locked;
 mod mixed;
+mod order;
 mod points;
 mod processes;
 mod random_kills;

@@ -1,12 +1,14 @@
 //! Attempts that die, that will not die, and that leave others behind.
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
+use rustix::process::Signal;
 use wick_core::AttemptState;
 
 use super::aftermath::{History, assert_deserted, inhabitants};
 use super::mixed::{Subject, mend};
+use super::random_kills::children_of;
 use super::shim::{Fault, Faults, Role};
 use crate::sandbox::{Sandbox, ended, send, wait_until};
 
@@ -74,8 +76,9 @@ fn stopped(folder: &Path) -> Vec<u32> {
 }
 
 fn go_on(pids: &[u32]) {
-    let pids = pids.iter().map(u32::to_string);
-    assert!(Command::new("kill").arg("-CONT").args(pids).status().expect("kill").success());
+    for pid in pids {
+        assert!(send(*pid, Signal::CONT), "it is there");
+    }
 }
 
 /// A worker that stands still is killed with its engine: it must not wake up and publish.
@@ -83,7 +86,7 @@ fn go_on(pids: &[u32]) {
 fn a_worker_that_stands_still_does_not_outlive_a_killed_engine() {
     let sandbox = Subject::Small.sandbox();
     let (engine, _faults) = with_a_stopped_worker(&sandbox);
-    send(&engine, "KILL");
+    send(engine.id(), Signal::KILL);
     ended(engine, &["run", "pipeline.yaml"]);
     mend(&sandbox, Subject::Small, true);
 }
@@ -125,7 +128,7 @@ fn a_program_that_ignores_sigterm_is_killed() {
     ));
     let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
     wait_until(|| sandbox.has("begun"));
-    send(&engine, "TERM");
+    send(engine.id(), Signal::TERM);
     ended(engine, &["run", "pipeline.yaml"]).ends_with(130);
     assert_deserted(&sandbox.path());
     assert_eq!(sandbox.states("@last")[0].1, "cancelled");
@@ -177,7 +180,7 @@ fn a_daemon_does_not_outlive_a_killed_engine() {
     sandbox.write("daemon.sh", &format!("{DAEMON}sleep 1000\n"));
     let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
     wait_until(|| sandbox.has("begun"));
-    send(&engine, "KILL");
+    send(engine.id(), Signal::KILL);
     ended(engine, &["run", "pipeline.yaml"]);
     assert_deserted(&sandbox.path());
     wait_until(|| !lives(daemon_of(&sandbox)));
@@ -198,13 +201,17 @@ fn orphans_end_before_their_run_goes_on() {
     );
     let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
     wait_until(|| sandbox.has("begun") && sandbox.has("ticks"));
-    let children = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &engine.id().to_string()])
-        .output()
-        .expect("ps starts");
-    let supervisor = String::from_utf8_lossy(&children.stdout).trim().to_owned();
-    let both = [supervisor, engine.id().to_string()];
-    assert!(Command::new("kill").arg("-KILL").args(&both).status().expect("kill").success());
+    let children = children_of(engine.id());
+    let [supervisor] = children.as_slice() else { panic!("one supervisor: {children:?}") };
+    // First the engine cannot see what happens, then the supervisor cannot act, then both die.
+    for (pid, signal) in [
+        (engine.id(), Signal::STOP),
+        (*supervisor, Signal::STOP),
+        (engine.id(), Signal::KILL),
+        (*supervisor, Signal::KILL),
+    ] {
+        assert!(send(pid, signal), "it is there");
+    }
     ended(engine, &["run", "pipeline.yaml"]);
     assert!(!inhabitants(&sandbox.path()).is_empty(), "the orphan lives: nobody could end it");
     sandbox.wick(&["rerun"]).ends_with(0);

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::mixed::{Subject, mend};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, send};
 
 /// The most kills that one run has to bear before it may end.
 const MAX_KILLS_A_RUN: usize = 3;
@@ -121,20 +123,19 @@ fn kill(victim: Victim, mut engine: Child) -> bool {
         Victim::Attempt => attempts.into_iter().take(1).collect(),
         Victim::All => std::iter::once(engine.id()).chain(children).chain(attempts).collect(),
     };
-    if is_running && !victims.is_empty() {
-        let killed = std::process::Command::new("kill")
-            .arg("-KILL")
-            .args(victims.iter().map(u32::to_string))
-            .stderr(Stdio::null())
-            .status();
-        killed.expect("kill starts");
+    if is_running {
+        for pid in &victims {
+            // Those that ended in the meantime were quicker.
+            let _ = send(*pid, Signal::KILL);
+        }
     }
     // An engine whose attempt or supervisor was killed ends by itself, well or not.
     engine.wait().expect("waited for");
     is_running && !victims.is_empty()
 }
 
-fn children_of(pid: u32) -> Vec<u32> {
+/// The processes that `pid` started.
+pub fn children_of(pid: u32) -> Vec<u32> {
     let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     // A process that waits starts its children in any of its threads.
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -13,7 +13,8 @@
  *                  "fail" (instead of the call) or "fail-after" (the call is done, and an error
  *                  is returned all the same)
  *   FAULT_ERRNO    the error that a failing call gives
- *   FAULT_TRACE    a file that gets a line for every call that counts
+ *   FAULT_TRACE    a file that gets a line for every call that counts: its number, its name, its
+ *                  path; of a rename the new one, an arrow, the old one
  *   FAULT_HASTE    if set, sleeping takes no time
  *
  * What may change while the program runs stands in the control block: see below.
@@ -224,7 +225,9 @@ int fdatasync(int file)
 
 int rename(const char *from, const char *to)
 {
-    WITH(happens_to_path("rename", AT_FDCWD, to), REAL(rename)(from, to));
+    char both[8192];
+    snprintf(both, sizeof both, "%s <- %s", to, from);
+    WITH(happens_to_path("rename", AT_FDCWD, both), REAL(rename)(from, to));
 }
 
 int mkdir(const char *path, mode_t mode)

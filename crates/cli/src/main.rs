@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         cli.command,
         Command::Worker(_) | Command::Supervisor | Command::Predict(_) | Command::Serve(_)
     );
-    memory::allow_huge_pages(computes);
+    memory::suit(computes);
     match &cli.command {
         Command::Worker(args) => {
             return wick_engine::worker::main(&args.folder, &registry::registry());

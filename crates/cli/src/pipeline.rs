@@ -8,9 +8,9 @@ use wick_pipeline::{Diagnostic, Override, Severity, Sources};
 use wick_plan::{Machine, Plan, Request, Schedule, Verdict};
 use wick_stage::Registry;
 
-use crate::args::ParamArgs;
+use crate::args::{GlobalArgs, ParamArgs};
 use crate::error::{CommandError, CommandResult, ResultExt};
-use crate::project::{self, Project};
+use crate::project::{self, Project, pipelines};
 use crate::registry::registry;
 use crate::render::{Ui, human};
 
@@ -25,6 +25,8 @@ pub struct PipelineFile {
     pub source: Vec<u8>,
     /// The folder of its project: the files that it is made of lie in there.
     pub root: PathBuf,
+    /// All files that it is made of, once it was planned.
+    sources: Option<Sources>,
 }
 
 /// When runs of a pipeline begin.
@@ -50,12 +52,38 @@ impl PipelineFile {
             .map_err(|error| if path.exists() { error } else { error.hint(near_files(path)) })?;
         let path = project::absolute(path)?;
         let root = project::root_of(&path);
-        Ok(Self { path, shown, source, root })
+        Ok(Self { path, shown, source, root, sources: None })
     }
 
-    /// The text as it is recorded with a run.
+    /// Reads the file that `named` names, or the file of the project's pipeline that is called so.
+    pub fn find(named: &Path, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
+        let mut file = match pipelines::named(named, global, ui)? {
+            Some(path) => {
+                let mut file = Self::read(&path)?;
+                file.shown = Project::shown(&path);
+                file
+            }
+            None => Self::read(named)?,
+        };
+        if let Some(folder) = &global.project {
+            file.belongs_to(&project::absolute(folder)?);
+        }
+        Ok(file)
+    }
+
+    /// Lets the files that it is made of lie in the project in `root`, if it does itself.
+    pub fn belongs_to(&mut self, root: &Path) {
+        if self.path.starts_with(root) {
+            self.root = root.to_owned();
+        }
+    }
+
+    /// The text as it is recorded with a run: of all files that the plan was made of.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.source).into_owned()
+        match &self.sources {
+            Some(sources) => sources.recorded(),
+            None => String::from_utf8_lossy(&self.source).into_owned(),
+        }
     }
 
     /// Checks it: a plan if nothing is wrong, and whatever is to be said.
@@ -111,7 +139,7 @@ impl PipelineFile {
 
     /// The plan; everything wrong is shown first.
     pub async fn plan(
-        &self,
+        &mut self,
         overrides: Vec<Override>,
         machine: Machine,
         ui: &Ui,
@@ -127,6 +155,7 @@ impl PipelineFile {
         if broken || (!diagnostics.is_empty() && ui.verbosity >= 0) {
             ui.say(rendered(&diagnostics, &sources, ui, false));
         }
+        self.sources = Some(sources);
         plan.ok_or_else(|| {
             CommandError::invalid(format!(
                 "{} has {}; nothing was run",
@@ -146,6 +175,10 @@ pub fn rendered(diagnostics: &[Diagnostic], sources: &Sources, ui: &Ui, on_outpu
 /// Reads a file that a pipeline is made of; one byte more than is allowed is enough to tell that
 /// it is too large.
 pub fn load(path: &Path) -> std::io::Result<Vec<u8>> {
+    // A pipe that nobody writes to would be waited for.
+    if std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir()) {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
     let mut bytes = Vec::new();
     let limit = wick_pipeline::yaml::MAX_BYTES as u64 + 1;
     std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
@@ -153,7 +186,7 @@ pub fn load(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// What to say of a file that is not there: which files of its folder may have been meant.
-fn near_files(path: &Path) -> String {
+pub fn near_files(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
     let mut names: Vec<String> = entries

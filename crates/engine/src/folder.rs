@@ -41,8 +41,12 @@ pub fn attempt_folder(run_folder: &Path, stage: &StageName, attempt: u32) -> Pat
 pub fn make_attempt_folder(folder: &Path) -> io::Result<()> {
     let there = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
     if let Some(stage) = folder.parent() {
-        std::fs::create_dir(stage)
-            .or_else(|error| if there(&error) { Ok(()) } else { Err(error) })?;
+        std::fs::create_dir(stage).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            // The first stage of a sub-pipeline: its folder is to be made too.
+            io::ErrorKind::NotFound => std::fs::create_dir_all(stage),
+            _ => Err(error),
+        })?;
     }
     match std::fs::create_dir(folder) {
         Err(error) if there(&error) => {

@@ -1,7 +1,7 @@
 //! The files that make a pipeline: its own, those that it includes, and those of its
 //! sub-pipelines. Their bytes come through a loader of the caller's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -132,7 +132,37 @@ impl Sources {
         self.get(id).text.text()
     }
 
-    /// All files.
+    /// The texts of all files as they are recorded with a run: the pipeline file as it is, and
+    /// behind it each other one once, as a further document that is headed by its name.
+    pub fn recorded(&self) -> String {
+        let main = &self.files[0];
+        let mut text = String::from_utf8_lossy(&main.bytes).into_owned();
+        let mut told: HashSet<&Path> = HashSet::from([main.path.as_path()]);
+        let folder = folder(&main.path);
+        for file in &self.files[1..] {
+            if !told.insert(&file.path) {
+                continue;
+            }
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            let name = relative(&file.path, folder);
+            text.push_str(&format!("--- # {}\n", name.display()));
+            text.push_str(file.text.text());
+        }
+        text
+    }
+
+    /// Reads a file among these: a loader for a pipeline that is checked again as it was.
+    ///
+    /// # Errors
+    /// If it is not among them.
+    pub fn load(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let found = self.files.iter().find(|file| file.path == path);
+        found.map(|file| file.bytes.to_vec()).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// All files; one that is used twice is there twice.
     pub fn iter(&self) -> impl Iterator<Item = &SourceFile> {
         self.files.iter().map(|file| &**file)
     }
@@ -296,6 +326,13 @@ pub(crate) fn name_beside(from: &SourceFile, written: &str) -> String {
     normal(&folder(Path::new(from.name())).join(written)).display().to_string()
 }
 
+/// The way to `path` from `folder`; both are absolute.
+fn relative(path: &Path, folder: &Path) -> PathBuf {
+    let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
 /// `path` without `.`, and without `..` where it can be told what that leaves.
 fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
@@ -327,6 +364,24 @@ mod tests {
         check("../../b", "../../b");
         check("/../a", "/a");
         check("./a", "a");
+    }
+
+    #[test]
+    fn all_files_are_recorded_once() {
+        let mut sources = Sources::new("/p/pipelines/main.yaml", "main.yaml", b"pipeline: p");
+        for _ in 0..2 {
+            sources.add("/p/common/a.yaml", "a", *b"params: {}\n");
+            sources.add("/p/pipelines/b.yaml", "b", *b"# nothing");
+        }
+        assert_eq!(
+            sources.recorded(),
+            "pipeline: p\n--- # ../common/a.yaml\nparams: {}\n--- # b.yaml\n# nothing"
+        );
+        assert_eq!(
+            sources.load(Path::new("/p/pipelines/b.yaml")).ok(),
+            Some(b"# nothing".to_vec())
+        );
+        assert!(sources.load(Path::new("/p/c.yaml")).is_err());
     }
 
     #[test]

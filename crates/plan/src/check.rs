@@ -5,12 +5,12 @@
 //! edges that reach them; a stage whose inputs are wrong is not checked against them, and what
 //! it makes is known by its type alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde_json::Value;
-use wick_core::{KindName, PortName, StageName};
+use wick_core::{Digest, KindName, PortName, StageName};
 use wick_pipeline::files;
 use wick_pipeline::subpipeline::Role;
 use wick_pipeline::units::format_memory;
@@ -22,8 +22,8 @@ use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
 use crate::link::{self, Link};
 use crate::place;
 use crate::plan::{
-    Hooks, InputSource, Join, Plan, PlannedInput, PlannedOutput, PlannedStage, Resources, Retry,
-    StageIndex,
+    Hooks, InputSource, Join, Plan, PlanFile, PlannedInput, PlannedOutput, PlannedStage, Resources,
+    Retry, StageIndex,
 };
 use crate::subpipeline::{self, Inliner};
 use crate::{config_path, schema};
@@ -336,6 +336,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             description: self.pipeline.description,
             file: self.request.file.to_owned(),
             base: self.base.to_owned(),
+            files: plan_files(self.sources),
             overridden: params
                 .iter()
                 .filter(|param| param.overridden)
@@ -352,6 +353,16 @@ impl<'a, 'd> Checker<'a, 'd> {
             stages,
         })
     }
+}
+
+/// The files in `sources`, each once.
+fn plan_files(sources: &Sources) -> Vec<PlanFile> {
+    let mut told = HashSet::new();
+    sources
+        .iter()
+        .filter(|file| told.insert(file.path()))
+        .map(|file| PlanFile { path: file.path().to_owned(), digest: Digest::of(file.bytes()) })
+        .collect()
 }
 
 /// Whether the machine could ever run the stage.

@@ -37,6 +37,9 @@ pub struct Plan {
     pub file: PathBuf,
     /// The folder that relative paths are meant from.
     pub base: PathBuf,
+    /// The files that it was made of: the pipeline file, then those that it includes or uses.
+    #[serde(default)]
+    pub files: Vec<PlanFile>,
     /// How long a run may take.
     #[serde(default)]
     pub timeout: Option<Duration>,
@@ -56,6 +59,15 @@ pub struct Plan {
     /// Topologically sorted: a stage comes after all that it needs; otherwise in the file's
     /// order.
     pub stages: Vec<PlannedStage>,
+}
+
+/// A file that a plan was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Where it lies, absolute.
+    pub path: PathBuf,
+    /// The digest of its bytes.
+    pub digest: Digest,
 }
 
 /// A stage, resolved.

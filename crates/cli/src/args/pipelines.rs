@@ -118,13 +118,14 @@ pub struct InitArgs {
 /// `wick check`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    wick check                               All pipelines of the project\n  \
     wick check pipeline.yaml\n  \
     wick check pipelines/*.yaml\n  \
     wick check pipeline.yaml -p epochs=0     With other params\n  \
     wick check pipeline.yaml -o json         For editors and CI")]
 pub struct CheckArgs {
-    /// The pipeline files
-    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The pipeline files, or names of the project's pipelines; by default all of them
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -146,7 +147,7 @@ pub struct CheckArgs {
     wick plan pipeline.yaml -o json\n\n\
     Nothing is run, and nothing is recorded.")]
 pub struct PlanArgs {
-    /// The pipeline file
+    /// The pipeline file, or the name of a pipeline of the project
     #[arg(
         value_hint = ValueHint::FilePath,
         required_unless_present = "rerun",
@@ -184,6 +185,7 @@ pub struct PlanArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     wick run pipeline.yaml\n  \
+    wick run digits                          The project's pipeline of this name\n  \
     wick run pipeline.yaml -p epochs=3 -p learning_rate=0.01\n  \
     wick run pipeline.yaml --params small.yaml\n  \
     wick run pipeline.yaml --until evaluate      Only it and what it needs\n  \
@@ -193,7 +195,7 @@ pub struct PlanArgs {
     Ctrl-C once lets the running stages end and starts no more; twice stops them at once.\n\
     Either way `wick rerun` goes on from there.")]
 pub struct RunArgs {
-    /// The pipeline file
+    /// The pipeline file, or the name of a pipeline of the project
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 

@@ -1,22 +1,26 @@
 //! `wick check`: every mistake in pipeline files, without running anything.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 use wick_pipeline::{Diagnostic, Severity};
 use wick_plan::Verdict;
 
-use crate::args::CheckArgs;
-use crate::error::{CommandResult, ExitCode};
+use crate::args::{CheckArgs, GlobalArgs};
+use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::pipeline::{PipelineFile, overrides, rendered};
+use crate::project::{Project, pipelines};
 use crate::registry::registry;
 use crate::render::{Paint, Ui, human};
 
-pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
+pub fn check(args: &CheckArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    let files = if args.files.is_empty() { all_files(global, ui)? } else { args.files.clone() };
     let overrides = overrides(&args.params, ui)?;
     let registry = registry();
     let mut all = Vec::new();
     let mut reports = Vec::new();
-    for path in &args.files {
-        let file = PipelineFile::read(path)?;
+    for path in &files {
+        let file = PipelineFile::find(path, global, ui)?;
         // A file is right or wrong wherever it is checked; whether it fits is asked by `plan`.
         let Verdict { plan, diagnostics, sources, part } = file.check_part(&overrides, &registry);
         let stages = plan.as_ref().map(|plan| plan.stages.len()).or(part);
@@ -43,14 +47,30 @@ pub fn check(args: &CheckArgs, ui: &Ui) -> CommandResult {
         ui.json(&json!({
             "version": 1, "errors": errors, "warnings": warnings, "files": reports,
         }))?;
-    } else if args.files.len() > 1 {
+    } else if files.len() > 1 {
         ui.print(format_args!(
             "{}: {}",
-            human::plural(args.files.len(), "file"),
+            human::plural(files.len(), "file"),
             if all.is_empty() { "no mistake".to_owned() } else { wick_pipeline::summary(&all) }
         ));
     }
     Ok(if errors > 0 { ExitCode::Invalid } else { ExitCode::Success })
+}
+
+/// The files of all pipelines of the project, as people like to see them.
+fn all_files(global: &GlobalArgs, ui: &Ui) -> CommandResult<Vec<PathBuf>> {
+    let project = Project::here_or_new(global, ui)?;
+    let files: Vec<PathBuf> = pipelines::all(&project.root)
+        .into_iter()
+        .map(|pipeline| PathBuf::from(Project::shown(&pipeline.path)))
+        .collect();
+    if files.is_empty() {
+        let root = project.root.display();
+        return Err(CommandError::invalid(format!("there are no pipelines in {root}"))
+            .hint("they are its *.yaml files, and those in its folder `pipelines`")
+            .hint("`wick check FILE` checks any other; `wick init` writes an example"));
+    }
+    Ok(files)
 }
 
 fn summary(

@@ -36,7 +36,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
     let global = &cli.global;
     match &cli.command {
         Command::Init(args) => init::init(args, ui),
-        Command::Check(args) => check::check(args, ui),
+        Command::Check(args) => check::check(args, global, ui),
         Command::Plan(args) => block_on(plan::plan(args, global, ui)),
         Command::Run(args) => block_on(run::run(args, global, ui)),
         Command::Rerun(args) => block_on(rerun::rerun(args, global, ui)),

@@ -44,8 +44,8 @@ async fn new_run(
     global: &GlobalArgs,
     ui: &Ui,
 ) -> CommandResult<(Session, Execution)> {
-    let file = PipelineFile::read(path)?;
-    let project = Project::of_pipeline(path, global, ui)?;
+    let mut file = PipelineFile::find(path, global, ui)?;
+    let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;

@@ -43,6 +43,7 @@ pub async fn prepare(
             .hint(format!("`wick show {id} --pipeline` prints it as it was run"))
     })?;
     file.shown = Project::shown(&file.path);
+    file.belongs_to(&session.project.root);
     let mut overrides = earlier_overrides(session, &run, &file, ui).await?;
     overrides.extend(pipeline::overrides(params, ui)?);
     let slots = pipeline::slots(&session.project);

@@ -24,8 +24,8 @@ use crate::session::Session;
 const MAX_REPORTS: usize = 5;
 
 pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
-    let file = PipelineFile::read(&args.file)?;
-    let project = Project::of_pipeline(&args.file, global, ui)?;
+    let mut file = PipelineFile::find(&args.file, global, ui)?;
+    let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
     let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;

@@ -5,6 +5,7 @@
 //! command without a pipeline file looks upward from where it is typed.
 
 mod config;
+pub mod pipelines;
 
 use std::path::{Path, PathBuf};
 

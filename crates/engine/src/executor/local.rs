@@ -76,11 +76,6 @@ impl Executors for LocalExecutors {
 
     fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>> {
         let folder = self.run_folder(run);
-        if folder.exists() {
-            // Taken up. Should its supervisor have died with its engine, something of it may
-            // live that nobody else ends.
-            orphans::kill_marked(run);
-        }
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
         let mut executor = LocalExecutor::new(run.clone(), self);

@@ -5,16 +5,16 @@
 //! As bytes it is one safetensors file: `weights/NAME`, `kept/NAME`, `optimizer/NAME`, and a
 //! column of numbers for each part of the reports, `history/train.loss` for one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, TensorView, View};
 
 use super::scores::{Errors, Scores};
 use super::watch::EpochReport;
 use crate::ops::simd::Level;
-use crate::packed::StoredTensor;
 
 /// The state of a training after an epoch.
 #[derive(Debug, Clone)]
@@ -78,25 +78,19 @@ impl TrainingState {
     /// # Errors
     /// If a tensor is of a type that no training has.
     pub fn to_bytes(&self) -> Result<Vec<u8>, StateError> {
-        let mut stored = BTreeMap::new();
+        let mut parts = BTreeMap::new();
         let groups = [(WEIGHTS, Some(&self.weights)), (KEPT, self.kept.as_ref())];
         let groups = groups.into_iter().chain([(OPTIMIZER, Some(&self.optimizer))]);
         for (group, tensors) in groups {
             for (name, tensor) in tensors.into_iter().flatten() {
-                stored.insert(format!("{group}/{name}"), store(tensor)?);
+                parts.insert(format!("{group}/{name}"), Part::of(tensor)?);
             }
         }
         for (name, column) in columns(&self.epochs) {
-            let bytes = bytes_of(&column, f64::to_le_bytes);
-            let column = StoredTensor { dtype: Dtype::F64, shape: vec![column.len()], bytes };
-            stored.insert(format!("{HISTORY}/{name}"), column);
-        }
-        let mut views = Vec::with_capacity(stored.len());
-        for (name, tensor) in &stored {
-            views.push((name, TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?));
+            parts.insert(format!("{HISTORY}/{name}"), Part::column(&column));
         }
         let about = HashMap::from([(FORMAT.to_owned(), format())]);
-        Ok(safetensors::serialize(views, Some(about))?)
+        Ok(safetensors::serialize(parts, Some(about))?)
     }
 
     /// Reads what [`Self::to_bytes`] gave.
@@ -138,15 +132,64 @@ impl TrainingState {
     }
 }
 
-fn store(tensor: &Tensor) -> Result<StoredTensor, StateError> {
-    let shape = tensor.dims().to_vec();
-    let flat = tensor.flatten_all()?;
-    let (dtype, bytes) = match tensor.dtype() {
-        DType::F32 => (Dtype::F32, bytes_of(&flat.to_vec1()?, f32::to_le_bytes)),
-        DType::I64 => (Dtype::I64, bytes_of(&flat.to_vec1()?, i64::to_le_bytes)),
-        other => return Err(StateError(format!("no training has tensors of type {other:?}"))),
-    };
-    Ok(StoredTensor { dtype, shape, bytes })
+/// A tensor on its way into the file. Its bytes are made when their turn comes, so that a large
+/// state is in memory once more while it is saved, and not several times.
+struct Part<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Tensor(&'a Tensor),
+    Bytes(Vec<u8>),
+}
+
+impl<'a> Part<'a> {
+    fn of(tensor: &'a Tensor) -> Result<Self, StateError> {
+        let shape = tensor.dims().to_vec();
+        Ok(match tensor.dtype() {
+            DType::F32 => Self { dtype: Dtype::F32, shape, values: Values::Tensor(tensor) },
+            DType::I64 => {
+                let bytes = bytes_of(&tensor.flatten_all()?.to_vec1()?, i64::to_le_bytes);
+                Self { dtype: Dtype::I64, shape, values: Values::Bytes(bytes) }
+            }
+            other => return Err(StateError(format!("no training has tensors of type {other:?}"))),
+        })
+    }
+
+    fn column(column: &[f64]) -> Self {
+        let values = Values::Bytes(bytes_of(column, f64::to_le_bytes));
+        Self { dtype: Dtype::F64, shape: vec![column.len()], values }
+    }
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.values {
+            Values::Tensor(tensor) => {
+                let values = tensor.flatten_all().and_then(|flat| flat.to_vec1());
+                let values = values.expect("any tensor of floats can be copied");
+                Cow::Owned(bytes_of(&values, f32::to_le_bytes))
+            }
+            Values::Bytes(bytes) => Cow::Borrowed(bytes),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match &self.values {
+            Values::Tensor(tensor) => tensor.elem_count() * size_of::<f32>(),
+            Values::Bytes(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// The values' bytes, one after the other: as quick as a copy, for states may be large.

@@ -112,7 +112,7 @@ impl Preparation {
             stage: &planned.name,
             attempt: *attempt,
             folder,
-            base: &plan.base,
+            base: &planned.base,
             config,
             inputs: &inputs,
             cpus: planned.resources.cpus.max(1),
@@ -153,7 +153,7 @@ impl Preparation {
             config: planned.config.clone(),
             inputs,
             outputs,
-            base: plan.base.clone(),
+            base: planned.base.clone(),
             artifacts: std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()),
             cpus,
             checkpoints: Some(self.checkpoint_place()),
@@ -170,7 +170,7 @@ impl Preparation {
         arguments.extend(self.program.worker.iter().map(|argument| bytes(argument)));
         arguments.push(bytes(folder.as_os_str()));
         Ok(ProcessSpec {
-            folder: plan.base.clone(),
+            folder: planned.base.clone(),
             programs: vec![program],
             arguments,
             environment: self.worker_environment(cpus),

@@ -113,8 +113,8 @@ impl Running {
     /// The folder that its program runs in.
     pub fn workdir(&self, config: &CommandConfig) -> PathBuf {
         match &config.workdir {
-            Some(workdir) => self.plan.base.join(workdir),
-            None => self.plan.base.clone(),
+            Some(workdir) => self.planned().base.join(workdir),
+            None => self.planned().base.clone(),
         }
     }
 }
