@@ -112,6 +112,14 @@ impl Condition {
         found
     }
 
+    /// The same condition with other references in the place of its own, given in the order in
+    /// which [`references`](Condition::references) tells them.
+    #[must_use]
+    pub fn rewritten(mut self, rewrite: &mut dyn FnMut(&Reference) -> Reference) -> Self {
+        self.root.rewrite(rewrite);
+        self
+    }
+
     /// Whether it holds. What `look_up` does not find is `null`, which is equal to itself alone,
     /// and neither less nor greater than anything.
     ///
@@ -162,6 +170,21 @@ impl Expression {
             | Expression::Compare(left, _, right) => {
                 left.collect(found);
                 right.collect(found);
+            }
+        }
+    }
+
+    fn rewrite(&mut self, rewrite: &mut dyn FnMut(&Reference) -> Reference) {
+        match self {
+            Expression::Value(_) => {}
+            Expression::Reference(reference) => *reference = rewrite(reference),
+            Expression::List(items) => items.iter_mut().for_each(|item| item.rewrite(rewrite)),
+            Expression::Not(inner) => inner.rewrite(rewrite),
+            Expression::And(left, right)
+            | Expression::Or(left, right)
+            | Expression::Compare(left, _, right) => {
+                left.rewrite(rewrite);
+                right.rewrite(rewrite);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What is wrong with a pipeline: where, why, and the mend.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::span::Span;
 
@@ -109,12 +111,41 @@ impl Diagnostic {
 /// would take quadratic time, and suggestions are no help to it.
 const MAX_COMPARED: usize = 50_000;
 
+/// The instance of a stage that diagnostics are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaker {
+    /// The stage as it is written.
+    pub stage: Arc<str>,
+    /// The instance.
+    pub instance: Arc<str>,
+    /// How many instances the stage has.
+    pub count: usize,
+}
+
+/// What several instances of a stage have in common: the same sort of mistake at the same place.
+type Mistake = (Arc<str>, &'static str, Span);
+
+/// Which instances made a mistake.
+#[derive(Debug)]
+struct Tellers {
+    /// The first, whose words are kept.
+    first: Speaker,
+    /// Where they stand among all diagnostics.
+    places: Vec<usize>,
+    /// The last, to count each once.
+    last: Arc<str>,
+    /// How many.
+    count: usize,
+}
+
 /// Collects [`Diagnostic`]s.
 #[derive(Debug, Default)]
 pub struct Diagnostics {
     found: Vec<Diagnostic>,
     errors: usize,
     compared: usize,
+    speaker: Option<Speaker>,
+    tellers: HashMap<Mistake, Tellers>,
 }
 
 impl Diagnostics {
@@ -123,9 +154,38 @@ impl Diagnostics {
         Self::default()
     }
 
+    /// What follows is about this instance of a stage; about no instance if it is `None`. A
+    /// mistake is written once, however many instances it is found in, so it is told once too: in
+    /// the words of the first instance, with a note if others do not have it.
+    pub fn enter(&mut self, speaker: Option<Speaker>) {
+        self.speaker = speaker;
+    }
+
     /// Adds `diagnostic`.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
+        if let Some(speaker) = &self.speaker {
+            let mistake = (speaker.stage.clone(), diagnostic.code, diagnostic.span);
+            match self.tellers.get_mut(&mistake) {
+                None => {
+                    let tellers = Tellers {
+                        first: speaker.clone(),
+                        places: vec![self.found.len()],
+                        last: speaker.instance.clone(),
+                        count: 1,
+                    };
+                    self.tellers.insert(mistake, tellers);
+                }
+                Some(tellers) if tellers.first == *speaker => tellers.places.push(self.found.len()),
+                Some(tellers) => {
+                    if tellers.last != speaker.instance {
+                        tellers.count += 1;
+                        tellers.last = speaker.instance.clone();
+                    }
+                    return;
+                }
+            }
+        }
         self.found.push(diagnostic);
     }
 
@@ -150,6 +210,22 @@ impl Diagnostics {
 
     /// All of them, sorted by position.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
+        for tellers in self.tellers.values() {
+            if tellers.count == tellers.first.count {
+                continue;
+            }
+            for place in &tellers.places {
+                let message = &mut self.found[*place].message;
+                if message.contains(&*tellers.first.instance) && tellers.count == 1 {
+                    continue;
+                }
+                message.push_str(&format!(", in `{}`", tellers.first.instance));
+                if tellers.count > 1 {
+                    let (more, all) = (tellers.count - 1, tellers.first.count);
+                    message.push_str(&format!(" and {more} more of {all} instances"));
+                }
+            }
+        }
         self.found.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
         self.found.dedup();
         self.found

@@ -23,7 +23,7 @@ pub(crate) fn entries<'n>(
 ) -> Option<&'n [Entry]> {
     let entries = match &node.data {
         Data::Map(entries) => entries,
-        Data::Unknown => return None,
+        Data::Unknown | Data::Open(_) => return None,
         _ => {
             diagnostics.push(
                 wrong_type(node, &format!("{what} must be a mapping"))
@@ -83,7 +83,7 @@ pub(crate) fn wrong_type(node: &Node, expected: &str) -> Diagnostic {
 pub(crate) fn text(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Spanned<String>> {
     match &entry.value.data {
         Data::Text(text) => Some(Spanned::new(text.clone(), entry.value.span)),
-        Data::Unknown => None,
+        Data::Unknown | Data::Open(_) => None,
         _ => {
             let help = match &entry.value.data {
                 Data::Number(_) | Data::Bool(_) => Some("put quotes around it".to_owned()),
@@ -108,7 +108,7 @@ pub(crate) fn whole(
     let key = &entry.key;
     let number = match &entry.value.data {
         Data::Number(number) if number.is_i64() || number.is_u64() => number,
-        Data::Unknown => return None,
+        Data::Unknown | Data::Open(_) => return None,
         _ => {
             diagnostics.push(wrong_type(&entry.value, &format!("`{key}` must be a whole number")));
             return None;
@@ -127,6 +127,68 @@ pub(crate) fn whole(
     }
 }
 
+/// The number in `entry`, whole or not, which must lie from `min` to `max`.
+pub(crate) fn number(
+    entry: &Entry,
+    min: f64,
+    max: f64,
+    diagnostics: &mut Diagnostics,
+) -> Option<f64> {
+    let key = &entry.key;
+    let number = match &entry.value.data {
+        Data::Number(number) => number,
+        Data::Unknown | Data::Open(_) => return None,
+        _ => {
+            diagnostics.push(wrong_type(&entry.value, &format!("`{key}` must be a number")));
+            return None;
+        }
+    };
+    match number.as_f64() {
+        Some(value) if (min..=max).contains(&value) => Some(value),
+        _ => {
+            diagnostics.push(out_of_range(
+                entry.value.span,
+                format!("`{key}` is {number}"),
+                format!("write a number from {min} to {max}"),
+            ));
+            None
+        }
+    }
+}
+
+/// The word in `entry`, which must be one of `words`; its place among them.
+pub(crate) fn choice(
+    entry: &Entry,
+    words: &[&str],
+    diagnostics: &mut Diagnostics,
+) -> Option<usize> {
+    let found = match &entry.value.data {
+        Data::Text(text) => words.iter().position(|word| word == text),
+        Data::Unknown | Data::Open(_) => return None,
+        _ => None,
+    };
+    if found.is_none() {
+        let help = entry
+            .value
+            .as_text()
+            .and_then(|text| crate::suggest::nearest(text, words.iter().copied()));
+        diagnostics.push(
+            Diagnostic::error(
+                "wrong-value",
+                entry.value.span,
+                format!(
+                    "`{}` is {}, not {}",
+                    entry.key,
+                    crate::suggest::alternatives(words),
+                    entry.value.describe()
+                ),
+            )
+            .maybe_help(help.map(|word| format!("did you mean `{word}`?"))),
+        );
+    }
+    found
+}
+
 /// A value beyond what is allowed.
 pub(crate) fn out_of_range(span: Span, message: String, help: String) -> Diagnostic {
     Diagnostic::error("out-of-range", span, message).label("out of range").help(help)
@@ -136,7 +198,7 @@ pub(crate) fn out_of_range(span: Span, message: String, help: String) -> Diagnos
 pub(crate) fn boolean(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<bool> {
     match &entry.value.data {
         Data::Bool(value) => Some(*value),
-        Data::Unknown => None,
+        Data::Unknown | Data::Open(_) => None,
         _ => {
             diagnostics.push(
                 wrong_type(&entry.value, &format!("`{}` must be true or false", entry.key))

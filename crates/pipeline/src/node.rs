@@ -31,6 +31,9 @@ pub enum Data {
     Map(Vec<Entry>),
     /// A value that could not be had; the reason has been reported. It passes every check.
     Unknown,
+    /// A value that only the run will know, as it is written: with `${foreach.…}` in it, before
+    /// the list is there. It passes every check.
+    Open(String),
 }
 
 /// A key of a mapping and its value.
@@ -90,6 +93,8 @@ impl Node {
                     .map(|entry| Some((entry.key.clone(), entry.value.to_json()?)))
                     .collect::<Option<_>>()?,
             ),
+            // What is open stands as it is written.
+            Data::Open(text) => Value::String(text.clone()),
             Data::Unknown => return None,
         })
     }
@@ -123,9 +128,9 @@ impl Node {
         self.as_map()?.iter().find(|entry| entry.key == key)
     }
 
-    /// Whether it is [`Data::Unknown`].
+    /// Whether the value is not known: [`Data::Unknown`] or [`Data::Open`].
     pub fn is_unknown(&self) -> bool {
-        self.data == Data::Unknown
+        matches!(self.data, Data::Unknown | Data::Open(_))
     }
 
     /// What it is, for a message: `text "abc"`, `the number 3`, `a list`.
@@ -140,7 +145,7 @@ impl Node {
             Data::Text(_) => "a text".to_owned(),
             Data::List(_) => "a list".to_owned(),
             Data::Map(_) => "a mapping".to_owned(),
-            Data::Unknown => "an unknown value".to_owned(),
+            Data::Unknown | Data::Open(_) => "an unknown value".to_owned(),
         }
     }
 }

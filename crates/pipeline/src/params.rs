@@ -169,7 +169,7 @@ pub(crate) fn apply(
     }
     let value = &given.value;
     let fits = match (&default.data, value) {
-        (Data::Null | Data::Unknown, _)
+        (Data::Null | Data::Unknown | Data::Open(_), _)
         | (Data::Bool(_), Value::Bool(_))
         | (Data::Text(_), Value::String(_))
         | (Data::List(_), Value::Array(_))
@@ -206,7 +206,7 @@ pub(crate) fn apply(
 
 fn type_of(data: &Data) -> &'static str {
     match data {
-        Data::Null | Data::Unknown => "anything",
+        Data::Null | Data::Unknown | Data::Open(_) => "anything",
         Data::Bool(_) => "true or false",
         Data::Number(number) if number.is_f64() => "a number",
         Data::Number(_) => "a whole number",

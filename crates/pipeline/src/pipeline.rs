@@ -3,24 +3,30 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
 
 use wick_core::ExperimentName;
 use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::fields::{self, Later};
+use crate::fields;
 use crate::files::{Loader, Reader, Sources};
+use crate::hooks::{self, Hooks};
 use crate::include;
+use crate::instances::{KnownList, Stages};
 use crate::node::{Data, Entry, Node};
 use crate::params::{self, Override, Param};
-use crate::resolve::Scope;
+use crate::resolve::{Local, Scope};
+use crate::schedule::{self, Schedule};
+use crate::secrets::{self, Secret};
+use crate::settings::{self, DEFAULT_KEYS, Settings};
 use crate::span::{FileId, Span, Spanned};
-use crate::stage::{self, DEFAULT_KEYS, Settings, Stage};
+use crate::stage::Stage;
 use crate::subpipeline::{self, Expander, Interface, Step};
 use crate::yaml;
 
 /// The keys at the top of a pipeline file.
-pub const PIPELINE_KEYS: [&str; 9] = [
+pub const PIPELINE_KEYS: [&str; 13] = [
     "pipeline",
     "experiment",
     "description",
@@ -29,12 +35,11 @@ pub const PIPELINE_KEYS: [&str; 9] = [
     "outputs",
     "params",
     "defaults",
+    "secrets",
+    "timeout",
+    "hooks",
+    "schedule",
     "stages",
-];
-
-const LATER_KEYS: [Later; 2] = [
-    Later { key: "schedule", help: "let cron call `wick run`" },
-    Later { key: "hooks", help: "let the caller of `wick run` look at its exit code" },
 ];
 
 /// The kind whose `run` may hold references that only a running attempt knows.
@@ -52,6 +57,10 @@ pub struct Given<'a> {
     pub root: &'a Path,
     /// Reads further files.
     pub load: Loader<'a>,
+    /// The lists that are known, of those that `foreach` names.
+    pub lists: &'a [KnownList],
+    /// What stands before the names of this file's stages in the plan.
+    pub prefix: &'a str,
 }
 
 /// A pipeline, with params and references resolved. Nothing is known of its kinds yet.
@@ -65,6 +74,14 @@ pub struct Pipeline {
     pub description: Option<String>,
     /// What it takes from and gives to pipelines that use it.
     pub interface: Interface,
+    /// How long a run may take.
+    pub timeout: Option<Duration>,
+    /// Where its secrets come from, and those of its sub-pipelines.
+    pub secrets: Vec<Spanned<Secret>>,
+    /// What is done when a run has ended.
+    pub hooks: Hooks,
+    /// When runs begin.
+    pub schedule: Option<Spanned<Schedule>>,
     /// Its params, in the file's order.
     pub params: Vec<Param>,
     /// Its stages, in the file's order; those of sub-pipelines where they are used.
@@ -94,11 +111,14 @@ pub fn parse(
         sources,
         diagnostics,
         way: vec![main],
+        prefix: String::new(),
         stages,
         is_full: false,
+        secrets: std::mem::take(&mut pipeline.secrets),
     };
     expander.own_interface(&pipeline.interface, &mut pipeline.stages);
     pipeline.stages = expander.expand(std::mem::take(&mut pipeline.stages));
+    pipeline.secrets = expander.secrets;
     Some(pipeline)
 }
 
@@ -119,7 +139,7 @@ pub(crate) fn read(
         );
         return None;
     }
-    let top = fields::entries(&root, "a pipeline", &PIPELINE_KEYS, &LATER_KEYS, diagnostics)?;
+    let top = fields::entries(&root, "a pipeline", &PIPELINE_KEYS, &[], diagnostics)?;
     let document = include::document(top, id, reader, sources, diagnostics);
     let top = document.top.as_slice();
     let name = read_name(top, diagnostics);
@@ -135,10 +155,20 @@ pub(crate) fn read(
         later: HashSet::new(),
         environment: given.environment,
         used: RefCell::default(),
+        secrets: Vec::new(),
+        used_secrets: RefCell::default(),
+        local: RefCell::new(Local::None),
     };
     let file_start =
         root.as_map().and_then(<[Entry]>::first).map_or(root.span, |entry| entry.key_span);
     let params = read_params(top, given.overrides, file_start, &mut scope, diagnostics);
+    let secrets = secrets::read(fields::find(top, "secrets"), &mut scope, diagnostics);
+    let timeout = resolved(top, "timeout", &scope, diagnostics)
+        .and_then(|entry| settings::timeout(&entry, diagnostics))
+        .flatten();
+    let hooks = hooks::read(fields::find(top, "hooks"), &scope, diagnostics);
+    let schedule = resolved(top, "schedule", &scope, diagnostics)
+        .and_then(|entry| schedule::read(&entry, diagnostics));
 
     let mut defaults = Settings::default();
     for entry in document.defaults.iter().filter(|entry| entry.value.data != Data::Null) {
@@ -151,21 +181,40 @@ pub(crate) fn read(
     }
 
     let interface = subpipeline::interface(top, diagnostics);
-    let mut stages = read_stages(top, file_start, &defaults, &scope, diagnostics);
+    let reader =
+        Stages { defaults: &defaults, scope: &scope, lists: given.lists, prefix: given.prefix };
+    let mut stages = read_stages(top, file_start, &reader, diagnostics);
     if interface.inputs_key.is_some() || id != FileId::MAIN {
         subpipeline::refuse_reserved(&mut stages, diagnostics);
     }
     if !stages.is_empty() {
         warn_of_unused(&params, id, &scope, diagnostics);
+        secrets::warn_of_unused(&secrets, id, &scope, diagnostics);
     }
     Some(Pipeline {
         name: name.unwrap_or_else(|| Spanned::new(String::new(), file_start)),
         experiment,
         description,
         interface,
+        timeout,
+        secrets,
+        hooks,
+        schedule,
         params,
         stages,
     })
+}
+
+/// The entry called `key` with its references resolved, if it is there and says something.
+fn resolved(
+    top: &[Entry],
+    key: &str,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Entry> {
+    let mut entry = fields::find(top, key)?.clone();
+    scope.resolve(&mut entry.value, diagnostics);
+    (entry.value.data != Data::Null).then_some(entry)
 }
 
 fn read_name(top: &[Entry], diagnostics: &mut Diagnostics) -> Option<Spanned<String>> {
@@ -269,8 +318,7 @@ fn read_params(
 fn read_stages(
     top: &[Entry],
     file_start: Span,
-    defaults: &Settings,
-    scope: &Scope<'_>,
+    reader: &Stages<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Stage> {
     let Some(entry) = fields::find(top, "stages") else {
@@ -301,34 +349,24 @@ fn read_stages(
             return Vec::new();
         }
     };
-    entries
-        .iter()
-        .map(|entry| {
-            let mut entry = entry.clone();
-            let errors_before = diagnostics.errors();
-            resolve_stage(&mut entry.value, scope, diagnostics);
-            let resolved = diagnostics.errors() == errors_before;
-            let mut stage = stage::read(&entry, defaults, diagnostics);
-            stage.sound &= resolved;
-            stage
-        })
-        .collect()
+    reader.read(entries, diagnostics)
 }
 
-/// Resolves the references in a stage: everywhere but in its description, which is prose.
-fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
+/// Resolves the references in a stage: everywhere but in its description, which is prose, and
+/// where what they refer to is put in by others.
+pub(crate) fn resolve_stage(stage: &mut Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) {
     let is_command =
         stage.get("uses").is_some_and(|uses| uses.value.as_text() == Some(COMMAND_KIND));
     let Data::Map(entries) = &mut stage.data else { return };
     for entry in entries {
         match (entry.key.as_str(), &mut entry.value.data) {
-            ("description", _) => {}
+            ("description" | "when" | "matrix" | "foreach", _) => {}
             ("with", Data::Map(config)) if is_command => {
                 for entry in config {
-                    if entry.key == "run" {
-                        scope.resolve_run(&mut entry.value, diagnostics);
-                    } else {
-                        scope.resolve(&mut entry.value, diagnostics);
+                    match entry.key.as_str() {
+                        "run" => scope.resolve_run(&mut entry.value, diagnostics),
+                        "env" => scope.resolve_env(&mut entry.value, diagnostics),
+                        _ => scope.resolve(&mut entry.value, diagnostics),
                     }
                 }
             }

@@ -3,42 +3,47 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wick_core::FailureCause;
 use wick_core::id::check_name;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields::{self, Later};
+use crate::instances::{ForeachList, InstanceOf};
 use crate::node::{Data, Entry, Node};
+use crate::settings::{Resources, Retry, Settings};
 use crate::span::{Span, Spanned};
 use crate::subpipeline::{self, PIPELINE_KIND, Role};
-use crate::units;
+use crate::target::{Target, Which};
+use crate::when::When;
 
 /// The keys that every stage may have.
-pub const STAGE_KEYS: [&str; 9] =
-    ["uses", "inputs", "with", "after", "retry", "timeout", "resources", "cache", "description"];
-
-/// The keys of `defaults`.
-pub(crate) const DEFAULT_KEYS: [&str; 4] = ["retry", "timeout", "resources", "cache"];
-
-const LATER_KEYS: [Later; 4] = [
-    Later { key: "when", help: "remove it; a gate of an `evaluate` stage stops what follows it" },
-    Later { key: "matrix", help: "write one stage for each value" },
-    Later { key: "foreach", help: "write one stage for each value" },
-    Later { key: "executor", help: "remove it; stages run on this machine" },
+pub const STAGE_KEYS: [&str; 13] = [
+    "uses",
+    "inputs",
+    "with",
+    "after",
+    "needs",
+    "when",
+    "matrix",
+    "foreach",
+    "retry",
+    "timeout",
+    "resources",
+    "cache",
+    "description",
 ];
 
-const MAX_ATTEMPTS: u32 = 100;
-const MAX_BACKOFF: Duration = Duration::from_secs(24 * 3600);
-const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-const MAX_CPUS: u32 = 4096;
-const MAX_GPUS: u32 = 64;
-const MIN_MEMORY: u64 = 1_000_000;
+const LATER_KEYS: [Later; 1] =
+    [Later { key: "executor", help: "remove it; stages run on this machine" }];
 
 /// A stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
-    /// Its name.
+    /// Its name, with the label of the instance if it is one.
     pub name: Spanned<String>,
+    /// Which instance it is, of a stage that is written once for several.
+    pub instance: Option<InstanceOf>,
+    /// The list that it is written once for, while that is not known.
+    pub foreach: Option<ForeachList>,
     /// Its kind.
     pub uses: Option<Spanned<String>>,
     /// Its configuration, with references resolved; an empty mapping at the stage's name where
@@ -51,7 +56,11 @@ pub struct Stage {
     /// Where the key `inputs` stands, if it does.
     pub inputs_key: Option<Span>,
     /// The stages that come before it without giving it data.
-    pub after: Vec<Spanned<String>>,
+    pub after: Vec<Before>,
+    /// Where it says `needs: any`, if it does.
+    pub needs_any: Option<Span>,
+    /// It runs only if this holds.
+    pub when: Option<When>,
     /// How often and how it is tried again.
     pub retry: Retry,
     /// How long an attempt may take.
@@ -60,6 +69,8 @@ pub struct Stage {
     pub resources: Resources,
     /// Where its resources are written, if they are.
     pub resources_at: Option<Span>,
+    /// Where each of its named slots is written.
+    pub slots_at: Vec<(String, Span)>,
     /// Whether recorded outputs may be reused.
     pub cache: bool,
     /// What it says of itself.
@@ -70,258 +81,52 @@ pub struct Stage {
     pub sound: bool,
 }
 
-/// An edge as it is written: `port: stage` or `port: stage.output`.
+/// An edge as it is written: `port: stage`, `port: stage.output`, `port: stage[label].output`, or
+/// a mapping that selects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
     /// The port that reads.
     pub port: Spanned<String>,
     /// The stage that makes the value.
     pub stage: Spanned<String>,
+    /// Which of its instances.
+    pub which: Which,
     /// The output of that stage, if it is named.
     pub output: Option<Spanned<String>>,
+    /// How the best instance is found, if one is to be chosen.
+    pub select: Option<Select>,
 }
 
-impl Edge {
-    /// Reads `port: stage` or `port: stage.output`.
-    pub(crate) fn read(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let source = fields::text(entry, diagnostics)?;
-        let port = Spanned::new(entry.key.clone(), entry.key_span);
-        // `stage.output` stands unquoted or quoted: its parts are found in what is written.
-        let (stage, output) = match source.value.split_once('.') {
-            None => (source.value.as_str(), None),
-            Some((stage, output)) => (stage, Some(output)),
-        };
-        if stage.is_empty() || output.is_some_and(|output| check_name(output).is_err()) {
-            diagnostics.push(
-                Diagnostic::error(
-                    "wrong-value",
-                    source.span,
-                    format!("`{}` names no output of a stage", source.value),
-                )
-                .help("write `STAGE` or `STAGE.OUTPUT`"),
-            );
-            return None;
-        }
-        Some(Self {
-            port,
-            stage: Spanned::new(stage.to_owned(), source.span),
-            output: output.map(|output| Spanned::new(output.to_owned(), source.span)),
-        })
-    }
+/// A stage that comes before another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Before {
+    /// The stage.
+    pub stage: Spanned<String>,
+    /// Which of its instances.
+    pub which: Which,
 }
 
-/// How often and how a stage is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Attempts in all.
-    pub attempts: u32,
-    /// The wait before the second; it doubles with each further one.
-    pub backoff: Duration,
+/// How the best instance of a stage is found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Select {
+    /// Where the key `select` stands.
+    pub span: Span,
+    /// The metric.
+    pub metric: Spanned<String>,
+    /// The stage with the same instances that has the metric, if it is another.
+    pub of: Option<Spanned<String>>,
+    /// Which end of the metric is best.
+    pub mode: Mode,
 }
 
-/// After which failures a stage is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Which end of a metric is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RetryOn {
-    /// After those that another attempt may not meet.
-    Transient,
-    /// After these alone.
-    These {
-        /// Causes.
-        causes: Vec<FailureCause>,
-        /// Exit codes of a program.
-        codes: Vec<i32>,
-    },
-}
-
-/// What an attempt occupies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resources {
-    /// Processors.
-    pub cpus: u32,
-    /// Memory in bytes.
-    pub memory: Option<u64>,
-    /// GPUs.
-    pub gpus: u32,
-}
-
-/// What `defaults` says, and what a stage without keys of its own gets.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Settings {
-    pub retry: Retry,
-    pub timeout: Option<Duration>,
-    pub resources: Resources,
-    pub resources_at: Option<Span>,
-    pub cache: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            retry: Retry { attempts: 1, backoff: Duration::from_secs(1) },
-            timeout: None,
-            resources: Resources { cpus: 1, memory: None, gpus: 0 },
-            resources_at: None,
-            cache: true,
-        }
-    }
-}
-
-impl Settings {
-    /// These settings with what `entries` says otherwise.
-    pub fn overlaid(mut self, entries: &[Entry], diagnostics: &mut Diagnostics) -> Self {
-        for entry in entries {
-            match entry.key.as_str() {
-                "retry" => self.retry(entry, diagnostics),
-                "timeout" => self.timeout(entry, diagnostics),
-                "resources" => self.resources(entry, diagnostics),
-                "cache" => {
-                    if let Some(cache) = fields::boolean(entry, diagnostics) {
-                        self.cache = cache;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self
-    }
-
-    fn retry(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
-        if let Data::Number(number) = &entry.value.data {
-            diagnostics.push(
-                fields::wrong_type(&entry.value, "`retry` must be a mapping")
-                    .help(format!("write `retry: {{attempts: {number}}}`")),
-            );
-            return;
-        }
-        let known = ["attempts", "backoff"];
-        let Some(entries) = fields::entries(&entry.value, "`retry`", &known, &[], diagnostics)
-        else {
-            return;
-        };
-        if let Some(entry) = fields::find(entries, "attempts")
-            && let Some(attempts) = fields::whole(entry, 1, MAX_ATTEMPTS, diagnostics)
-        {
-            self.retry.attempts = attempts;
-        }
-        if let Some(entry) = fields::find(entries, "backoff")
-            && let Some(backoff) = duration(entry, Duration::ZERO, MAX_BACKOFF, diagnostics)
-        {
-            self.retry.backoff = backoff;
-        }
-    }
-
-    fn timeout(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
-        // `timeout: null` takes a default away.
-        if entry.value.data == Data::Null {
-            self.timeout = None;
-        } else if let Some(timeout) =
-            duration(entry, Duration::from_millis(1), MAX_TIMEOUT, diagnostics)
-        {
-            self.timeout = Some(timeout);
-        }
-    }
-
-    fn resources(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
-        let known = ["cpus", "memory", "gpus"];
-        let Some(entries) = fields::entries(&entry.value, "`resources`", &known, &[], diagnostics)
-        else {
-            return;
-        };
-        self.resources_at = Some(entry.key_span);
-        for entry in entries {
-            match entry.key.as_str() {
-                "cpus" => {
-                    if let Some(cpus) = fields::whole(entry, 1, MAX_CPUS, diagnostics) {
-                        self.resources.cpus = cpus;
-                    }
-                }
-                "gpus" => {
-                    if let Some(gpus) = fields::whole(entry, 0, MAX_GPUS, diagnostics) {
-                        self.resources.gpus = gpus;
-                    }
-                }
-                "memory" => {
-                    if let Some(memory) = memory(entry, diagnostics) {
-                        self.resources.memory = memory;
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// A text with a unit in it.
-fn with_unit<T>(
-    entry: &Entry,
-    parse: fn(&str) -> Result<T, String>,
-    what: &str,
-    example: &str,
-    diagnostics: &mut Diagnostics,
-) -> Option<T> {
-    let key = &entry.key;
-    let reason = match &entry.value.data {
-        Data::Text(text) => match parse(text) {
-            Ok(value) => return Some(value),
-            Err(reason) => reason,
-        },
-        Data::Number(number) => format!("`{number}` has no unit"),
-        Data::Unknown => return None,
-        _ => {
-            diagnostics.push(
-                fields::wrong_type(&entry.value, &format!("`{key}` must be {what}"))
-                    .help(format!("write {example}")),
-            );
-            return None;
-        }
-    };
-    diagnostics.push(
-        Diagnostic::error("wrong-value", entry.value.span, format!("`{key}` must be {what}"))
-            .label(reason)
-            .help(format!("write {example}")),
-    );
-    None
-}
-
-fn duration(
-    entry: &Entry,
-    min: Duration,
-    max: Duration,
-    diagnostics: &mut Diagnostics,
-) -> Option<Duration> {
-    let example = "`30s`, `5m` or `1h30m`";
-    let found = with_unit(entry, units::parse_duration, "a duration", example, diagnostics)?;
-    if (min..=max).contains(&found) {
-        return Some(found);
-    }
-    diagnostics.push(fields::out_of_range(
-        entry.value.span,
-        format!("`{}` is {}", entry.key, units::format_duration(found)),
-        format!(
-            "write a duration from {} to {}",
-            units::format_duration(min),
-            units::format_duration(max)
-        ),
-    ));
-    None
-}
-
-fn memory(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Option<u64>> {
-    if entry.value.data == Data::Null {
-        return Some(None);
-    }
-    let example = "`512MB` or `2GiB`";
-    let found = with_unit(entry, units::parse_memory, "a size", example, diagnostics)?;
-    if found >= MIN_MEMORY {
-        return Some(Some(found));
-    }
-    diagnostics.push(fields::out_of_range(
-        entry.value.span,
-        format!("`memory` is {}", units::format_memory(found)),
-        "no stage runs in less than 1MB".to_owned(),
-    ));
-    None
+pub enum Mode {
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
 }
 
 /// Reads the stage in `entry`, whose references are resolved.
@@ -354,14 +159,19 @@ impl Stage {
             with: Node::new(name.span, Data::Map(Vec::new())),
             with_key: None,
             name,
+            instance: None,
+            foreach: None,
             uses: None,
             inputs: Vec::new(),
             inputs_key: None,
             after: Vec::new(),
-            retry: defaults.retry,
+            needs_any: None,
+            when: None,
+            retry: defaults.retry.clone(),
             timeout: defaults.timeout,
-            resources: defaults.resources,
+            resources: defaults.resources.clone(),
             resources_at: defaults.resources_at,
+            slots_at: defaults.slots_at.clone(),
             cache: defaults.cache,
             description: None,
             role: Role::Stage,
@@ -405,21 +215,26 @@ impl Stage {
         if let Some(entry) = fields::find(entries, "after") {
             self.read_after(entry, diagnostics);
         }
+        if let Some(entry) = fields::find(entries, "needs") {
+            let any = fields::choice(entry, &["all", "any"], diagnostics) == Some(1);
+            self.needs_any = any.then_some(entry.value.span);
+        }
         if let Some(entry) = fields::find(entries, "description") {
             self.description = fields::text(entry, diagnostics).map(|text| text.value);
         }
-        let settings = defaults.overlaid(entries, diagnostics);
+        let settings = defaults.clone().overlaid(entries, diagnostics);
         self.retry = settings.retry;
         self.timeout = settings.timeout;
         self.resources = settings.resources;
         self.resources_at = settings.resources_at;
+        self.slots_at = settings.slots_at;
         self.cache = settings.cache;
     }
 
     fn read_inputs(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
         let edges = match &entry.value.data {
             Data::Map(edges) => edges,
-            Data::Null | Data::Unknown => return,
+            Data::Null | Data::Unknown | Data::Open(_) => return,
             _ => {
                 diagnostics.push(
                     fields::wrong_type(&entry.value, "`inputs` must be a mapping")
@@ -447,7 +262,7 @@ impl Stage {
     fn read_after(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
         let items = match &entry.value.data {
             Data::List(items) => items,
-            Data::Null | Data::Unknown => return,
+            Data::Null | Data::Unknown | Data::Open(_) => return,
             Data::Text(name) => {
                 diagnostics.push(
                     fields::wrong_type(&entry.value, "`after` must be a list")
@@ -465,10 +280,150 @@ impl Stage {
         };
         for item in items {
             match &item.data {
-                Data::Text(name) => self.after.push(Spanned::new(name.clone(), item.span)),
-                Data::Unknown => {}
+                Data::Text(name) => match Target::parse(name) {
+                    Some(Target { stage, which, output: None }) => {
+                        self.after.push(Before { stage: Spanned::new(stage, item.span), which });
+                    }
+                    _ => diagnostics.push(
+                        Diagnostic::error(
+                            "wrong-value",
+                            item.span,
+                            format!("`{name}` names no stage"),
+                        )
+                        .help("write `STAGE`, `STAGE[LABEL]` or `STAGE[*]`"),
+                    ),
+                },
+                Data::Unknown | Data::Open(_) => {}
+                // `train[*]` without quotes in a list reads as a stage and a list.
+                Data::List(_) => diagnostics.push(
+                    fields::wrong_type(item, "`after` lists names of stages")
+                        .help("put quotes around a name with brackets: `\"STAGE[*]\"`"),
+                ),
                 _ => diagnostics.push(fields::wrong_type(item, "`after` lists names of stages")),
             }
+        }
+    }
+}
+
+impl Edge {
+    /// Reads `port: stage`, `port: stage.output` and the like.
+    pub(crate) fn read(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let port = Spanned::new(entry.key.clone(), entry.key_span);
+        match &entry.value.data {
+            Data::Map(entries) => selecting(&port, entries, entry.value.span, diagnostics),
+            _ => plain(port, &fields::text(entry, diagnostics)?, diagnostics),
+        }
+    }
+}
+
+/// The edge from `source`, an output as it is written.
+fn plain(
+    port: Spanned<String>,
+    source: &Spanned<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Edge> {
+    let Some(Target { stage, which, output }) = Target::parse(&source.value) else {
+        diagnostics.push(
+            Diagnostic::error(
+                "wrong-value",
+                source.span,
+                format!("`{}` names no output of a stage", source.value),
+            )
+            .help("write `STAGE` or `STAGE.OUTPUT`, of an instance `STAGE[LABEL].OUTPUT`"),
+        );
+        return None;
+    };
+    Some(Edge {
+        port,
+        stage: Spanned::new(stage, source.span),
+        which,
+        output: output.map(|output| Spanned::new(output, source.span)),
+        select: None,
+    })
+}
+
+/// The edge in `{from: STAGE[*], select: {metric, of, mode}}`.
+fn selecting(
+    port: &Spanned<String>,
+    entries: &[Entry],
+    span: Span,
+    diagnostics: &mut Diagnostics,
+) -> Option<Edge> {
+    const EXAMPLE: &str = "write `{from: \"STAGE[*]\", select: {metric: KEY, mode: min}}`";
+    let node = Node::new(span, Data::Map(entries.to_vec()));
+    let errors_before = diagnostics.errors();
+    fields::entries(&node, "an input", &["from", "select"], &[], diagnostics);
+    let (Some(from), Some(select)) =
+        (fields::find(entries, "from"), fields::find(entries, "select"))
+    else {
+        if diagnostics.errors() == errors_before {
+            let lacks = if fields::find(entries, "from").is_some() { "select" } else { "from" };
+            diagnostics.push(
+                Diagnostic::error("missing-key", port.span, format!("the input lacks `{lacks}`"))
+                    .help(EXAMPLE),
+            );
+        }
+        return None;
+    };
+    let mut edge = plain(port.clone(), &fields::text(from, diagnostics)?, diagnostics)?;
+    if edge.which != Which::All {
+        diagnostics.push(
+            Diagnostic::error(
+                "bad-instance",
+                from.value.span,
+                "`select` chooses among all instances of a stage",
+            )
+            .help(format!("write `from: \"{}[*]\"`", edge.stage.value)),
+        );
+        return None;
+    }
+    let known = ["metric", "of", "mode"];
+    let entries = fields::entries(&select.value, "`select`", &known, &[], diagnostics)?;
+    let (Some(metric), Some(mode)) =
+        (fields::find(entries, "metric"), fields::find(entries, "mode"))
+    else {
+        if diagnostics.errors() == errors_before {
+            let lacks = if fields::find(entries, "metric").is_some() { "mode" } else { "metric" };
+            diagnostics.push(
+                Diagnostic::error(
+                    "missing-key",
+                    select.key_span,
+                    format!("`select` lacks `{lacks}`"),
+                )
+                .help(EXAMPLE),
+            );
+        }
+        return None;
+    };
+    let metric = fields::text(metric, diagnostics);
+    let mode = fields::choice(mode, &["min", "max"], diagnostics);
+    let of = match fields::find(entries, "of") {
+        None => None,
+        Some(entry) => Some(stage_of_metric(entry, diagnostics)?),
+    };
+    let mode = if mode? == 0 { Mode::Min } else { Mode::Max };
+    edge.select = Some(Select { span: select.key_span, metric: metric?, of, mode });
+    Some(edge)
+}
+
+/// The stage in `of: STAGE[*]`.
+fn stage_of_metric(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Spanned<String>> {
+    let text = fields::text(entry, diagnostics)?;
+    match Target::parse(&text.value) {
+        Some(Target { stage, which: Which::All, output: None }) => {
+            Some(Spanned::new(stage, text.span))
+        }
+        target => {
+            let stage = target.map_or_else(|| "STAGE".to_owned(), |target| target.stage);
+            diagnostics.push(
+                Diagnostic::error(
+                    "bad-instance",
+                    text.span,
+                    "`of` names a stage whose instances have the metric",
+                )
+                .help(format!("write `of: \"{stage}[*]\"`")),
+            );
+            None
         }
     }
 }

@@ -11,15 +11,18 @@ use std::path::PathBuf;
 use wick_core::PortType;
 use wick_core::id::{MAX_STAGE_NAME_LENGTH, check_name};
 
+use crate::condition::Reference;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::fields;
 use crate::files::{Reader, Sources, name_beside, too_many};
 use crate::node::{Data, Entry, Node};
 use crate::params::Override;
 use crate::pipeline::{self, Given, Pipeline};
+use crate::secrets::Secret;
 use crate::span::{FileId, Span, Spanned};
 use crate::stage::{Edge, STAGE_KEYS, Stage};
 use crate::suggest;
+use crate::when::When;
 
 /// The kind of a stage that stands for another file's stages.
 pub const PIPELINE_KIND: &str = "pipeline";
@@ -34,7 +37,7 @@ const MAX_DEPTH: usize = 8;
 const MAX_STAGES: usize = 100_000;
 
 /// The keys of a stage that uses a pipeline. The others belong to the stages inside.
-const KEYS: [&str; 5] = ["uses", "inputs", "with", "after", "description"];
+const KEYS: [&str; 6] = ["uses", "inputs", "with", "after", "matrix", "description"];
 
 /// What a stage is to the pipeline that it stands in.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +101,7 @@ fn ports<'e>(
 ) -> impl Iterator<Item = &'e Entry> + use<'e> {
     let entries = match &entry.value.data {
         Data::Map(entries) => entries.as_slice(),
-        Data::Null | Data::Unknown => &[],
+        Data::Null | Data::Unknown | Data::Open(_) => &[],
         _ => {
             let what = format!("`{}` must be a mapping", entry.key);
             diagnostics.push(fields::wrong_type(&entry.value, &what).help(help));
@@ -136,10 +139,14 @@ pub(crate) struct Expander<'x, 'r> {
     pub diagnostics: &'x mut Diagnostics,
     /// The files on the way to the one whose stages are looked at.
     pub way: Vec<Step>,
+    /// What stands before the names of the stages that are looked at.
+    pub prefix: String,
     /// How many stages there are so far.
     pub stages: usize,
     /// Whether there is no room for more, which has been told.
     pub is_full: bool,
+    /// The secrets of the files so far.
+    pub secrets: Vec<Spanned<Secret>>,
 }
 
 /// A file on the way from the pipeline file to a sub-pipeline.
@@ -252,7 +259,7 @@ impl Expander<'_, '_> {
         let file = fields::text(file, self.diagnostics)?;
         let params = match fields::find(entries, "params").map(|entry| &entry.value) {
             Some(Node { data: Data::Map(entries), .. }) => entries.as_slice(),
-            None | Some(Node { data: Data::Null | Data::Unknown, .. }) => &[],
+            None | Some(Node { data: Data::Null | Data::Unknown | Data::Open(_), .. }) => &[],
             Some(other) => {
                 self.diagnostics.push(
                     fields::wrong_type(other, "`params` must be a mapping")
@@ -312,10 +319,17 @@ impl Expander<'_, '_> {
             self.diagnostics.push(too_many(file));
             return None;
         };
-        let given = Given { overrides: &params, ..self.given };
-        let mut pipeline = pipeline::read(id, given, self.reader, self.sources, self.diagnostics)?;
+        let outer = self.prefix.len();
+        self.prefix.push_str(&format!("{}/", stage.name.value));
+        let given = Given { overrides: &params, prefix: &self.prefix, ..self.given };
+        let pipeline = pipeline::read(id, given, self.reader, self.sources, self.diagnostics);
+        let Some(mut pipeline) = pipeline else {
+            self.prefix.truncate(outer);
+            return None;
+        };
         self.stages += pipeline.stages.len();
         if self.stages > MAX_STAGES {
+            self.prefix.truncate(outer);
             self.is_full = true;
             self.diagnostics.push(
                 Diagnostic::error("too-large", file.span, "the pipeline has too many stages")
@@ -323,10 +337,35 @@ impl Expander<'_, '_> {
             );
             return None;
         }
+        for secret in std::mem::take(&mut pipeline.secrets) {
+            self.add_secret(secret);
+        }
         self.way.push(Step { path, file: id, used_at: file.span });
         pipeline.stages = self.expand(pipeline.stages);
         self.way.pop();
+        self.prefix.truncate(outer);
         Some(pipeline)
+    }
+
+    /// Adds a secret of a file to those of all. One that several declare is one.
+    fn add_secret(&mut self, secret: Spanned<Secret>) {
+        let known = self.secrets.iter().find(|known| known.value.name == secret.value.name);
+        match known {
+            None => self.secrets.push(secret),
+            Some(known) if known.value.source == secret.value.source => {}
+            Some(known) => {
+                let name = &secret.value.name;
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        "bad-secret",
+                        secret.span,
+                        format!("secret `{name}` comes from elsewhere in another file"),
+                    )
+                    .related(known.span, "it is declared here too")
+                    .help("give one of the two another name"),
+                );
+            }
+        }
     }
 
     /// Reports that the file used at `used_at` is `way[start]`, which led to it.
@@ -422,12 +461,32 @@ impl Stage {
     fn enter(&mut self, prefix: &str) {
         self.name.value.insert_str(0, prefix);
         self.inputs.iter_mut().for_each(|edge| edge.enter(prefix));
-        self.after.iter_mut().for_each(|name| name.value.insert_str(0, prefix));
+        self.after.iter_mut().for_each(|before| before.stage.value.insert_str(0, prefix));
+        if let Some(instance) = &mut self.instance {
+            instance.template.insert_str(0, prefix);
+        }
+        let of_instance = self.instance.as_mut().and_then(|instance| instance.list.as_mut());
+        for list in self.foreach.as_mut().into_iter().chain(of_instance) {
+            list.stage.value.insert_str(0, prefix);
+        }
+        if let Some(when) = self.when.take() {
+            let condition = when.condition.rewritten(&mut |reference| {
+                let mut reference = reference.clone();
+                let (Reference::Metric { stage, .. } | Reference::Output { stage, .. }) =
+                    &mut reference;
+                stage.insert_str(0, prefix);
+                reference
+            });
+            self.when = Some(When { condition, ..when });
+        }
     }
 }
 
 impl Edge {
     fn enter(&mut self, prefix: &str) {
         self.stage.value.insert_str(0, prefix);
+        if let Some(of) = self.select.as_mut().and_then(|select| select.of.as_mut()) {
+            of.value.insert_str(0, prefix);
+        }
     }
 }

@@ -5,47 +5,31 @@
 //! edges that reach them; a stage whose inputs are wrong is not checked against them, and what
 //! it makes is known by its type alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde_json::Value;
-use wick_core::{Digest, KindName, PortName, StageName};
+use wick_core::PortName;
 use wick_pipeline::files;
 use wick_pipeline::subpipeline::Role;
-use wick_pipeline::units::format_memory;
 use wick_pipeline::{
-    Diagnostic, Diagnostics, Given, Loader, Override, Pipeline, Severity, Sources, Stage,
+    Condition, Diagnostic, Diagnostics, Given, KnownList, Loader, Override, Pipeline, Schedule,
+    Severity, Sources, Spanned, Stage,
 };
-use wick_stage::{Checked, Kind, Known, PortFacts, Ports, Registry};
+use wick_stage::{Checked, Issue, Kind, Known, PortFacts, Ports, Registry};
 
-use crate::link::{self, Link};
+use crate::link::{self, Asked, From, Link};
+use crate::machine::Machine;
+use crate::open::{self, Samples};
 use crate::place;
-use crate::plan::{
-    Hooks, InputSource, Join, Plan, PlanFile, PlannedInput, PlannedOutput, PlannedStage, Resources,
-    Retry, StageIndex,
-};
-use crate::subpipeline::{self, Inliner};
-use crate::{config_path, schema};
-
-/// The most that one machine gives to its stages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Machine {
-    /// Processors.
-    pub cpus: u32,
-    /// Memory in bytes, if that is known.
-    pub memory: Option<u64>,
-    /// GPUs.
-    pub gpus: u32,
-}
-
-impl Machine {
-    /// A machine that every stage fits in: to check a file for another machine.
-    pub const UNLIMITED: Machine = Machine { cpus: u32::MAX, memory: None, gpus: u32::MAX };
-}
+use crate::plan::Plan;
+use crate::subpipeline;
+use crate::times::Times;
+use crate::{build, machine, schema};
 
 /// What to check, and against what.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The text of the pipeline file.
     pub source: &'a [u8],
@@ -66,6 +50,10 @@ pub struct Request<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// What stages have to fit in.
     pub machine: Machine,
+    /// The lists that are known, of those that `foreach` names. A stage whose list is known is
+    /// planned instance by instance, as one with a matrix is; of one whose list is not known or is
+    /// empty the plan has a template.
+    pub lists: &'a [KnownList],
 }
 
 /// What came of a check.
@@ -101,6 +89,8 @@ fn check_as(request: &Request<'_>, may_be_part: bool) -> Verdict {
         environment: request.environment,
         root: request.root,
         load: request.load,
+        lists: request.lists,
+        prefix: "",
     };
     let pipeline = wick_pipeline::parse(&mut sources, given, &mut diagnostics);
     let takes_inputs = pipeline.as_ref().and_then(|pipeline| pipeline.interface.inputs_key);
@@ -144,6 +134,16 @@ pub(crate) struct Draft<'a> {
     pub ports: Option<Ports>,
     /// The edges that could be joined, in the file's order.
     pub links: Vec<Link>,
+    /// Configurations with samples for what depends on an item that is not known.
+    pub samples: Option<Samples>,
+    /// The stages that come before without giving data, by place in the file.
+    pub after: Vec<usize>,
+    /// The list of a template: the stage that makes it, and its output.
+    pub list: Option<(usize, PortName)>,
+    /// What `when` says, with the stages that it asks found.
+    pub condition: Option<Condition>,
+    /// The metrics that it asks of other stages.
+    pub asked: Vec<Asked>,
     /// Whether every edge could be joined and every input has one.
     pub linked: bool,
     /// What its kind found, if it could look.
@@ -153,7 +153,6 @@ pub(crate) struct Draft<'a> {
 struct Checker<'a, 'd> {
     request: &'a Request<'a>,
     sources: &'a Sources,
-    base: &'a Path,
     diagnostics: &'d mut Diagnostics,
     pipeline: Pipeline,
     drafts: Vec<Draft<'a>>,
@@ -174,23 +173,34 @@ impl<'a, 'd> Checker<'a, 'd> {
                 config: None,
                 ports: None,
                 links: Vec::new(),
+                samples: None,
+                after: Vec::new(),
+                list: None,
+                condition: None,
+                asked: Vec::new(),
                 linked: false,
                 checked: None,
             })
             .collect();
-        let base = request.file.parent().unwrap_or(Path::new(""));
-        Self { request, sources, base, diagnostics, pipeline, drafts }
+        Self { request, sources, diagnostics, pipeline, drafts }
     }
 
     fn plan(mut self) -> Outcome {
         self.read_configurations();
         for draft in self.drafts.iter().filter(|draft| draft.stage.role == Role::Stage) {
-            fits_machine(&draft.stage, self.request.machine, self.diagnostics);
+            self.diagnostics.enter(draft.stage.speaker());
+            machine::check(&draft.stage, &self.request.machine, self.diagnostics);
+        }
+        self.diagnostics.enter(None);
+        if let Some(schedule) = &self.pipeline.schedule {
+            check_schedule(schedule, self.diagnostics);
         }
         let order = link::link(&mut self.drafts, self.sources, self.diagnostics);
         for &stage in &order {
+            self.diagnostics.enter(self.drafts[stage].stage.speaker());
             self.check_stage(stage);
         }
+        self.diagnostics.enter(None);
         if self.diagnostics.errors() > 0 {
             return Outcome::Plan(None);
         }
@@ -198,7 +208,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             let stages = self.drafts.iter().filter(|draft| draft.stage.role == Role::Stage);
             return Outcome::Part(stages.count());
         }
-        Outcome::Plan(self.build(&order))
+        Outcome::Plan(build::plan(self.request, self.sources, self.pipeline, self.drafts, &order))
     }
 
     /// Finds each stage's kind, and asks it for the stage's ports.
@@ -210,6 +220,7 @@ impl<'a, 'd> Checker<'a, 'd> {
                 continue;
             }
             let Some(uses) = &draft.stage.uses else { continue };
+            self.diagnostics.enter(draft.stage.speaker());
             let Some(kind) = self.request.registry.get(&uses.value) else {
                 let names = self.request.registry.names();
                 let help = self
@@ -236,39 +247,41 @@ impl<'a, 'd> Checker<'a, 'd> {
             }
             // None if a reference in it could not be resolved: reported already.
             let Some(config) = draft.stage.with.to_json() else { continue };
-            let Some(ports) = guarded(&draft.stage, self.diagnostics, || kind.ports(&config))
-            else {
+            if open::is_open(&draft.stage.with) {
+                let Some(samples) = open::samples(schema, &draft.stage.with) else { continue };
+                if let Some((ports, samples)) =
+                    ports_of_samples(&draft.stage, kind, samples, self.diagnostics)
+                {
+                    draft.ports = Some(ports);
+                    draft.samples = Some(samples);
+                    draft.config = Some(config);
+                }
                 continue;
-            };
-            match ports {
-                Ok(mut ports) => {
-                    ports.connect(draft.stage.inputs.iter().map(|edge| edge.port.value.as_str()));
+            }
+            match ports_of(&draft.stage, kind, &config, self.diagnostics) {
+                Some(Ok(ports)) => {
                     draft.ports = Some(ports);
                     draft.config = Some(config);
                 }
-                Err(issues) => {
+                Some(Err(issues)) => {
                     for issue in issues {
                         self.diagnostics.push(place::diagnostic(&draft.stage, issue));
                     }
                 }
+                None => {}
             }
         }
+        self.diagnostics.enter(None);
     }
 
     /// Lets the kind look at what arrives at the stage.
     fn check_stage(&mut self, place: usize) {
-        let draft = &self.drafts[place];
-        let mut inputs: IndexMap<PortName, PortFacts> = IndexMap::new();
-        for link in &draft.links {
-            let facts = self.drafts[link.from]
-                .checked
-                .as_ref()
-                .and_then(|checked| checked.outputs.get(&link.output))
-                .filter(|facts| facts.port_type == link.port_type)
-                .cloned()
-                .unwrap_or(PortFacts::unknown(link.port_type));
-            inputs.insert(link.port.clone(), facts);
+        for asked in std::mem::take(&mut self.drafts[place].asked) {
+            self.check_metric(&asked);
         }
+        let draft = &self.drafts[place];
+        let inputs: IndexMap<PortName, PortFacts> =
+            draft.links.iter().map(|link| (link.port.clone(), self.facts(link))).collect();
         if draft.stage.role != Role::Stage {
             // It hands on what it takes.
             let mut checked = Checked::default();
@@ -280,7 +293,12 @@ impl<'a, 'd> Checker<'a, 'd> {
             return;
         };
         let known = Known { base: self.base_of(&draft.stage), inputs: &inputs };
-        let checked = guarded(&draft.stage, self.diagnostics, || kind.check(config, &known));
+        let checked = match &draft.samples {
+            None => guarded(&draft.stage, self.diagnostics, || kind.check(config, &known)),
+            Some(Samples { configs, varied }) => guarded(&draft.stage, self.diagnostics, || {
+                open::common(configs.iter().map(|c| kind.check(c, &known)).collect(), *varied)
+            }),
+        };
         let Some(mut checked) = checked else { return };
         let issues = std::mem::take(&mut checked.issues);
         if issues.is_empty() {
@@ -292,111 +310,110 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
+    /// What is known of the value on an edge.
+    fn facts(&self, link: &Link) -> PortFacts {
+        let unknown = PortFacts::unknown(link.port_type);
+        let of = |maker: &usize| {
+            let checked = self.drafts[*maker].checked.as_ref()?;
+            checked.outputs.get(&link.output).filter(|facts| facts.port_type == link.port_type)
+        };
+        let mut makers = link.from.makers().iter().map(of);
+        match (&link.from, makers.next().flatten()) {
+            (From::Gather(_), _) | (_, None) => unknown,
+            // Whichever is chosen, this is known of it.
+            (_, Some(first)) if makers.all(|other| other == Some(first)) => first.clone(),
+            _ => unknown,
+        }
+    }
+
+    /// Whether the stage that is asked for a metric reports it, as far as that is known.
+    fn check_metric(&mut self, asked: &Asked) {
+        let maker = &self.drafts[asked.stage];
+        let Some(known) = maker.checked.as_ref().and_then(|checked| checked.metrics.as_ref())
+        else {
+            return;
+        };
+        if known.contains(&asked.key) {
+            return;
+        }
+        let message =
+            format!("stage `{}` reports no metric `{}`", maker.stage.name.value, asked.key);
+        let help = match known.as_slice() {
+            [] => Some("it reports none".to_owned()),
+            known => self.diagnostics.suggest(&asked.key, known.iter().map(String::as_str)),
+        };
+        self.diagnostics
+            .push(Diagnostic::error("unknown-metric", asked.span, message).maybe_help(help));
+    }
+
     /// The folder that paths in `stage` are meant from: that of the file it is written in.
     fn base_of(&self, stage: &Stage) -> &'a Path {
         files::folder(self.sources.get(stage.name.span.file).path())
     }
+}
 
-    /// The plan, once nothing is wrong.
-    fn build(self, order: &[usize]) -> Option<Plan> {
-        let runs = |place: &&usize| self.drafts[**place].stage.role == Role::Stage;
-        let order: Vec<usize> = order.iter().filter(runs).copied().collect();
-        let mut index_of = vec![StageIndex(0); self.drafts.len()];
-        for (index, place) in order.iter().enumerate() {
-            index_of[*place] = StageIndex(index as u32);
-        }
-        let inliner = Inliner::new(&self.drafts);
-        let mut edges = Vec::with_capacity(order.len());
-        for place in &order {
-            let inputs = self.drafts[*place].links.iter().map(|link| {
-                let source = inliner.source(link);
-                PlannedInput {
-                    port: link.port.clone(),
-                    source: InputSource::Output {
-                        from: index_of[source.from],
-                        output: source.output.clone(),
-                    },
-                    port_type: link.port_type,
-                }
-            });
-            let after = inliner.after(*place).into_iter().map(|place| index_of[place]);
-            edges.push((inputs.collect(), after.collect()));
-        }
-        let mut drafts: Vec<Option<Draft<'_>>> = self.drafts.into_iter().map(Some).collect();
-        let mut stages = Vec::with_capacity(order.len());
-        for (place, (inputs, after)) in order.iter().zip(edges) {
-            let draft = drafts[*place].take()?;
-            let base = files::folder(self.sources.get(draft.stage.name.span.file).path());
-            stages.push(planned(draft, base, inputs, after)?);
-        }
-        let params = self.pipeline.params;
-        Some(Plan {
-            pipeline: self.pipeline.name.value,
-            experiment: self.pipeline.experiment,
-            description: self.pipeline.description,
-            file: self.request.file.to_owned(),
-            base: self.base.to_owned(),
-            files: plan_files(self.sources),
-            overridden: params
-                .iter()
-                .filter(|param| param.overridden)
-                .map(|param| param.name.clone())
-                .collect(),
-            params: params
-                .into_iter()
-                .map(|param| (param.name, param.value.unwrap_or(Value::Null)))
-                .collect(),
-            timeout: None,
-            secrets: Vec::new(),
-            hooks: Hooks::default(),
-            schedule: None,
-            stages,
-        })
+/// Whether the times of a schedule can be understood.
+fn check_schedule(schedule: &Spanned<Schedule>, diagnostics: &mut Diagnostics) {
+    let Some(cron) = &schedule.value.cron else { return };
+    if let Err(error) = Times::parse(cron, schedule.value.timezone.as_deref()) {
+        let help = error.help();
+        diagnostics
+            .push(Diagnostic::error("bad-schedule", schedule.span, error.to_string()).help(help));
     }
 }
 
-/// The files in `sources`, each once.
-fn plan_files(sources: &Sources) -> Vec<PlanFile> {
-    let mut told = HashSet::new();
-    sources
-        .iter()
-        .filter(|file| told.insert(file.path()))
-        .map(|file| PlanFile { path: file.path().to_owned(), digest: Digest::of(file.bytes()) })
-        .collect()
+/// The ports of a stage with this configuration, its inputs connected.
+fn ports_of(
+    stage: &Stage,
+    kind: &dyn Kind,
+    config: &Value,
+    diagnostics: &mut Diagnostics,
+) -> Option<Result<Ports, Vec<Issue>>> {
+    let mut ports = guarded(stage, diagnostics, || kind.ports(config))?;
+    if let Ok(ports) = &mut ports {
+        ports.connect(stage.inputs.iter().map(|edge| edge.port.value.as_str()));
+    }
+    Some(ports)
 }
 
-/// Whether the machine could ever run the stage.
-fn fits_machine(stage: &Stage, machine: Machine, diagnostics: &mut Diagnostics) {
-    let wanted = stage.resources;
-    let at = stage.resources_at.unwrap_or(stage.name.span);
-    let mut refuse = |message: String, help: &str| {
-        diagnostics.push(Diagnostic::error("too-large", at, message).help(help));
-    };
-    let name = &stage.name.value;
-    if wanted.cpus > machine.cpus {
-        refuse(
-            format!("stage `{name}` asks for {} cpus, and there are {}", wanted.cpus, machine.cpus),
-            "ask for less, or run it on a larger machine",
-        );
+/// The ports that a stage has whatever the item is, and the samples that make them.
+fn ports_of_samples(
+    stage: &Stage,
+    kind: &dyn Kind,
+    samples: Samples,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Ports, Samples)> {
+    let mut found: Option<Ports> = None;
+    let mut refused = Vec::new();
+    let mut configs = Vec::with_capacity(samples.configs.len());
+    for config in samples.configs {
+        match ports_of(stage, kind, &config, diagnostics)? {
+            Ok(ports) if found.as_ref().is_none_or(|found| *found == ports) => {
+                found = Some(ports);
+                configs.push(config);
+            }
+            Ok(_) => {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "bad-config",
+                        stage.with_key.unwrap_or(stage.name.span),
+                        format!("what stage `{}` makes depends on the item", stage.name.value),
+                    )
+                    .help("let every instance have the same inputs and outputs"),
+                );
+                return None;
+            }
+            Err(issues) => refused.push(issues),
+        }
     }
-    if wanted.gpus > machine.gpus {
-        refuse(
-            format!("stage `{name}` asks for {} gpus, and there are {}", wanted.gpus, machine.gpus),
-            "ask for less, or run it on a machine that has them",
-        );
+    if found.is_none() {
+        // Nothing that was tried will do: the kind says why not.
+        for issue in refused.into_iter().next().unwrap_or_default() {
+            diagnostics.push(place::diagnostic(stage, issue));
+        }
     }
-    if let (Some(wanted), Some(there)) = (wanted.memory, machine.memory)
-        && wanted > there
-    {
-        refuse(
-            format!(
-                "stage `{name}` asks for {} of memory, and there are {}",
-                format_memory(wanted),
-                format_memory(there)
-            ),
-            "ask for less, or run it on a larger machine",
-        );
-    }
+    let varied = samples.varied && configs.len() > 1;
+    found.map(|ports| (ports, Samples { configs, varied }))
 }
 
 /// Asks a kind, and reports it if the kind panics: a kind reads files of all sorts through
@@ -418,53 +435,4 @@ fn guarded<T>(stage: &Stage, diagnostics: &mut Diagnostics, ask: impl FnOnce() -
             );
         })
         .ok()
-}
-
-/// `None` only where something was wrong, and was reported.
-fn planned(
-    draft: Draft<'_>,
-    base: &Path,
-    inputs: Vec<PlannedInput>,
-    after: Vec<StageIndex>,
-) -> Option<PlannedStage> {
-    let Draft { stage, kind, config, ports, checked, .. } = draft;
-    let (kind, checked) = (kind?, checked?);
-    Some(PlannedStage {
-        name: StageName::new(&stage.name.value).ok()?,
-        instance: None,
-        foreach: None,
-        base: base.to_owned(),
-        description: stage.description,
-        kind: KindName::new(kind.name()).ok()?,
-        revision: kind.revision(),
-        config: config?,
-        inputs,
-        outputs: ports?
-            .outputs
-            .into_iter()
-            .map(|output| PlannedOutput { port: output.name, port_type: output.port_type })
-            .collect(),
-        after,
-        join: Join::All,
-        condition: None,
-        retry: Retry {
-            attempts: stage.retry.attempts,
-            backoff: stage.retry.backoff,
-            ..Retry::default()
-        },
-        timeout: stage.timeout,
-        resources: Resources {
-            cpus: stage.resources.cpus,
-            memory: stage.resources.memory,
-            gpus: stage.resources.gpus,
-            ..Resources::default()
-        },
-        cache: stage.cache,
-        sources: checked.sources,
-        source_fields: checked.source_fields.iter().map(|path| config_path(path)).collect(),
-        ordered_fields: checked.ordered_fields.iter().map(|path| config_path(path)).collect(),
-        neutral_fields: checked.neutral_fields.iter().map(|path| config_path(path)).collect(),
-        environment: checked.environment,
-        metrics: checked.metrics,
-    })
 }

@@ -6,21 +6,28 @@
 //! replace. It neither writes nor asks the clock; a kind's own check may read the headers of
 //! files that the pipeline names.
 
+mod build;
 mod canonical;
 pub mod check;
+mod cycles;
 pub mod fingerprint;
 mod graph;
 mod link;
+mod machine;
+mod names;
+mod open;
 mod pipeline_schema;
 mod place;
 pub mod plan;
+mod run_references;
 mod schema;
 pub mod selection;
 mod subpipeline;
 pub mod times;
 
-pub use check::{Machine, Request, Verdict, check, check_part};
+pub use check::{Request, Verdict, check, check_part};
 pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
+pub use machine::Machine;
 pub use pipeline_schema::pipeline_schema;
 pub use plan::{
     Best, Foreach, Hook, HookDeed, Hooks, InputSource, Instance, Join, KnownList, Missed, Mode,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wick_core::{
-    Digest, Exit, ExperimentName, Failure, FailureCause, KindName, PortName, PortType, StageName,
+use wick_core::{Digest, ExperimentName, KindName, PortName, PortType, StageName};
+use wick_pipeline::Condition;
+pub use wick_pipeline::{
+    Hook, HookDeed, Hooks, KnownList, Missed, Mode, Overlap, Resources, Retry, Schedule, Secret,
+    SecretSource,
 };
-use wick_pipeline::{Condition, RetryOn};
 
 use crate::canonical::Encoder;
 
@@ -79,7 +81,11 @@ pub struct PlannedStage {
     #[serde(default)]
     pub instance: Option<Instance>,
     /// Where the stage is written once for each item of a list that only the run will know: until
-    /// then it stands for all of its instances.
+    /// then it stands for all of its instances. It is never run itself. In its `config`, a value
+    /// that depends on the item is the text as it is written, with `${foreach.…}` in it, whatever
+    /// its type will be; its `metrics`, `sources` and the like are those that do not depend on
+    /// it. An input from another stage with the same list means its instance for the same item.
+    /// Its `condition` is one that does not depend on the item.
     #[serde(default)]
     pub foreach: Option<Foreach>,
     /// What it says of itself.
@@ -91,7 +97,8 @@ pub struct PlannedStage {
     pub kind: KindName,
     /// The revision of its kind.
     pub revision: u32,
-    /// The resolved `with`.
+    /// The resolved `with`. Values of a command's `env` and of its `run` are templates that the
+    /// engine [expands](wick_pipeline::template::expand).
     pub config: Value,
     /// Its edges, in the file's order.
     pub inputs: Vec<PlannedInput>,
@@ -151,18 +158,6 @@ pub struct Foreach {
     pub from: StageIndex,
     /// Its output, a `value`.
     pub output: PortName,
-}
-
-/// A list that a run has made: what the stages are written for that name its output in their
-/// `foreach`. With it a check plans their instances, as it does those of a `matrix`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KnownList {
-    /// The stage that made it.
-    pub stage: StageName,
-    /// The output that holds it.
-    pub output: PortName,
-    /// Its items.
-    pub items: Vec<Value>,
 }
 
 /// How many of the stages that a stage needs must have succeeded.
@@ -230,16 +225,6 @@ pub struct Best {
     pub mode: Mode,
 }
 
-/// Which end of a metric is best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The least.
-    Min,
-    /// The greatest.
-    Max,
-}
-
 /// An output of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedOutput {
@@ -247,173 +232,6 @@ pub struct PlannedOutput {
     pub port: PortName,
     /// Its type.
     pub port_type: PortType,
-}
-
-/// How often and how a stage is tried again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Retry {
-    /// Attempts in all, at least 1.
-    pub attempts: u32,
-    /// The wait before the second attempt.
-    pub backoff: Duration,
-    /// By what the wait grows with each further attempt; at least 1.
-    pub factor: f64,
-    /// The longest wait.
-    pub max_backoff: Duration,
-    /// By which part of itself a wait may be longer or shorter, from 0 to 1.
-    pub jitter: f64,
-    /// After which failures.
-    pub on: RetryOn,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            attempts: 1,
-            backoff: Duration::from_secs(1),
-            factor: 2.0,
-            max_backoff: Duration::from_secs(3600),
-            jitter: 0.0,
-            on: RetryOn::Transient,
-        }
-    }
-}
-
-impl Retry {
-    /// Whether a stage that ended with `failure` is to be tried again, if attempts are left.
-    pub fn covers(&self, failure: &Failure) -> bool {
-        match &self.on {
-            RetryOn::Transient => failure.cause.is_transient(),
-            RetryOn::These { causes, codes } => {
-                let code = match failure.exit {
-                    Some(Exit::Code(code)) if failure.cause == FailureCause::Exit => Some(code),
-                    _ => None,
-                };
-                causes.contains(&failure.cause) || code.is_some_and(|code| codes.contains(&code))
-            }
-        }
-    }
-}
-
-/// What an attempt occupies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    /// Processors.
-    pub cpus: u32,
-    /// Memory in bytes; unknown counts as none.
-    pub memory: Option<u64>,
-    /// GPUs.
-    pub gpus: u32,
-    /// Shares of what the project counts by name, sorted by name.
-    pub named: Vec<(String, u32)>,
-    /// What no two attempts may hold at once, sorted.
-    pub mutex: Vec<String>,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { cpus: 1, memory: None, gpus: 0, named: Vec::new(), mutex: Vec::new() }
-    }
-}
-
-/// A secret by reference: where its value is found when an attempt starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secret {
-    /// Its name: `${secrets.NAME}`.
-    pub name: String,
-    /// Where its value is.
-    pub source: SecretSource,
-}
-
-/// Where the value of a secret is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretSource {
-    /// In this environment variable.
-    Environment(String),
-    /// In this file, absolute; line ends at its end do not count.
-    File(PathBuf),
-}
-
-/// What is done when a run has ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Hooks {
-    /// When it succeeded.
-    pub on_success: Vec<Hook>,
-    /// When it failed.
-    pub on_failure: Vec<Hook>,
-}
-
-/// One thing that is done when a run has ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Hook {
-    /// What.
-    pub deed: HookDeed,
-    /// How long it may take.
-    pub timeout: Duration,
-}
-
-/// What a hook does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HookDeed {
-    /// Runs a program: words, or one text for `sh -c`. Values of `env` may refer to secrets.
-    Command {
-        /// The words, or the text alone.
-        run: Vec<String>,
-        /// Whether `run` is a text for a shell.
-        shell: bool,
-        /// What the program finds in its environment.
-        env: Vec<(String, String)>,
-    },
-    /// Posts what happened, as JSON.
-    Webhook {
-        /// Where to.
-        url: String,
-        /// Headers; their values may refer to secrets.
-        headers: Vec<(String, String)>,
-    },
-}
-
-/// When `wick up` begins runs of a pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// A cron expression of five fields.
-    pub cron: Option<String>,
-    /// The time zone that the expression is meant in; UTC without.
-    pub timezone: Option<String>,
-    /// Patterns of files, from the pipeline's folder: a run begins when one of them changes.
-    pub on_change: Vec<String>,
-    /// What becomes of times that passed while nobody was there to begin a run.
-    pub missed: Missed,
-    /// What happens when the time comes while a run is still going on.
-    pub overlap: Overlap,
-}
-
-/// What becomes of times that passed while nobody was there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missed {
-    /// Nothing.
-    #[default]
-    Skip,
-    /// One run for all of them.
-    RunOnce,
-}
-
-/// What happens when the time comes while a run is still going on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// No run begins.
-    #[default]
-    Skip,
-    /// A run begins when the other has ended; at most one waits.
-    Queue,
-    /// The other is cancelled.
-    Cancel,
 }
 
 impl Plan {
@@ -572,32 +390,5 @@ impl PlannedStage {
         let list = self.foreach.as_ref().map(|foreach| foreach.from);
         let inputs = self.inputs.iter().flat_map(PlannedInput::needs);
         inputs.chain(self.after.iter().copied()).chain(list)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stage_is_tried_again_after_what_it_says() {
-        #[track_caller]
-        fn check(on: &RetryOn, cause: FailureCause, exit: Option<Exit>, expect: bool) {
-            let retry = Retry { on: on.clone(), ..Retry::default() };
-            let (message, chain) = (String::new(), Vec::new());
-            let failure = Failure { cause, message, chain, help: None, exit };
-            assert_eq!(retry.covers(&failure), expect, "{on:?} {failure:?}");
-        }
-        let usual = RetryOn::Transient;
-        check(&usual, FailureCause::Exit, Some(Exit::Code(1)), true);
-        check(&usual, FailureCause::OutOfMemory, Some(Exit::Signal(9)), false);
-        check(&usual, FailureCause::Gate, None, false);
-        let these = RetryOn::These { causes: vec![FailureCause::OutOfMemory], codes: vec![75] };
-        check(&these, FailureCause::OutOfMemory, Some(Exit::Signal(9)), true);
-        check(&these, FailureCause::Exit, Some(Exit::Code(75)), true);
-        check(&these, FailureCause::Exit, Some(Exit::Code(1)), false);
-        check(&these, FailureCause::Timeout, None, false);
-        // An output that is missing is no exit, whatever the program returned.
-        check(&these, FailureCause::Output, Some(Exit::Code(75)), false);
     }
 }

@@ -642,7 +642,7 @@ fn accepts_type(schema: &Value, node: &Node) -> bool {
             Data::Text(_) => *name == "string",
             Data::List(_) => *name == "array",
             Data::Map(_) => *name == "object",
-            Data::Unknown => true,
+            Data::Unknown | Data::Open(_) => true,
         })
 }
 

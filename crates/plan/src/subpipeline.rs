@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use wick_core::{PortName, PortType};
 use wick_pipeline::subpipeline::{Declared, INPUTS, PIPELINE_KIND, Role};
-use wick_pipeline::{Diagnostic, Diagnostics, Edge, Stage};
+use wick_pipeline::{Diagnostic, Diagnostics, Spanned, Stage};
 use wick_stage::{
     Checked, Context, Documentation, Example, InputPort, Issues, Kind, Known, OutputPort, Ports,
     StageError, StageResult, Typed, TypedKind,
 };
 
 use crate::check::Draft;
-use crate::link::Link;
+use crate::link::{From, Link};
 
 /// The ports of a stage that does not run, as far as they are known before its edges are joined.
 pub(crate) fn ports(stage: &Stage) -> Option<Ports> {
@@ -80,10 +80,15 @@ pub(crate) fn owners(name: &str) -> impl Iterator<Item = &str> {
     name.rmatch_indices('/').map(|(at, _)| &name[..at])
 }
 
-/// Reports that `edge` reads an input which its pipeline is not given.
-pub(crate) fn unknown_input(edge: &Edge, declared: &[Declared], diagnostics: &mut Diagnostics) {
+/// Reports that an edge reads `output` of `named`, an input which its pipeline is not given.
+pub(crate) fn unknown_input(
+    named: &Spanned<String>,
+    output: Option<&Spanned<String>>,
+    declared: &[Declared],
+    diagnostics: &mut Diagnostics,
+) {
     let known: Vec<&str> = declared.iter().map(|input| input.name.value.as_str()).collect();
-    let (span, message, help) = match &edge.output {
+    let (span, message, help) = match output {
         Some(name) => {
             let help = if known.is_empty() {
                 Some(format!("declare it at the top of the file: `inputs: {{{}: …}}`", name.value))
@@ -94,14 +99,14 @@ pub(crate) fn unknown_input(edge: &Edge, declared: &[Declared], diagnostics: &mu
         }
         None if known.is_empty() => {
             let help = "declare them at the top of the file: `inputs: {NAME: TYPE}`";
-            (edge.stage.span, "the pipeline has no inputs".to_owned(), Some(help.to_owned()))
+            (named.span, "the pipeline has no inputs".to_owned(), Some(help.to_owned()))
         }
         None => {
             let choices: Vec<String> =
                 known.iter().map(|name| format!("{INPUTS}.{name}")).collect();
             let choices = wick_pipeline::suggest::alternatives(&choices);
             let message = "the pipeline has more than one input".to_owned();
-            (edge.stage.span, message, Some(format!("name the one you mean: {choices}")))
+            (named.span, message, Some(format!("name the one you mean: {choices}")))
         }
     };
     diagnostics.push(Diagnostic::error("unknown-input", span, message).maybe_help(help));
@@ -151,58 +156,76 @@ impl<'d, 'a> Inliner<'d, 'a> {
         self.drafts.iter().enumerate().filter(|(_, draft)| draft.stage.role == Role::Stage)
     }
 
-    /// The stage and output that `link` leads to.
-    pub(crate) fn source(&self, link: &'d Link) -> &'d Link {
-        let mut link = link;
-        loop {
-            let maker = &self.drafts[link.from];
-            let next = match maker.stage.role {
-                Role::Stage => None,
-                Role::Inputs(_) | Role::Outputs => {
-                    maker.links.iter().find(|inner| inner.port == link.output)
-                }
-            };
-            match next {
-                Some(next) => link = next,
-                None => return link,
+    /// `link` as it is without the stages that do not run.
+    pub(crate) fn source(&self, link: &Link) -> Link {
+        let mut link = link.clone();
+        while let From::One(maker) = link.from
+            && let Some(inner) = self.handed_on(maker, &link.output)
+        {
+            link = inner.clone();
+        }
+        // All instances of a sub-pipeline hand on the same output.
+        if let From::Gather(from) | From::Select { from, .. } = &mut link.from {
+            let mut output = link.output.clone();
+            for place in from {
+                (*place, output) = self.follow(*place, &link.output);
+            }
+            link.output = output;
+        }
+        link
+    }
+
+    /// The edge that the stage at `place` hands on as `output`, if it does not run itself.
+    fn handed_on(&self, place: usize, output: &PortName) -> Option<&'d Link> {
+        let maker = &self.drafts[place];
+        match maker.stage.role {
+            Role::Stage => None,
+            Role::Inputs(_) | Role::Outputs => {
+                maker.links.iter().find(|inner| inner.port == *output)
             }
         }
     }
 
-    /// The stages that one which comes after the stage called `name` comes after.
-    fn ends_of(&self, name: &str) -> &[usize] {
-        if let Some(ends) = self.ends.get(name) {
-            return ends;
-        }
-        match self.places.get_key_value(name) {
-            Some((_, place)) => std::slice::from_ref(place),
-            None => &[],
+    /// The stage that runs, and its output, where that at `place` may only hand it on.
+    pub(crate) fn follow(&self, place: usize, output: &PortName) -> (usize, PortName) {
+        follow(self.drafts, place, output)
+    }
+
+    /// The stages that one which comes after the stage at `place` comes after.
+    fn ends_of(&self, place: usize) -> Vec<usize> {
+        match self.ends.get(self.drafts[place].stage.name.value.as_str()) {
+            Some(ends) => ends.clone(),
+            None => vec![place],
         }
     }
 
     /// What the stage at `place` says itself that it needs.
     fn own_needs(&self, place: usize) -> Vec<usize> {
         let draft = &self.drafts[place];
-        let links = draft.links.iter().map(|link| self.source(link).from);
-        let after = draft.stage.after.iter().flat_map(|name| self.meant_by(&name.value));
-        links.chain(after).collect()
+        let links = draft
+            .links
+            .iter()
+            .flat_map(|link| self.source(link).from.needs().collect::<Vec<usize>>());
+        let list = draft.list.iter().map(|(from, output)| self.follow(*from, output).0);
+        let after = draft.after.iter().flat_map(|place| self.meant_by(*place));
+        links.chain(list).chain(after).collect()
     }
 
-    /// The stage called `name`, or all of that sub-pipeline.
-    fn meant_by(&self, name: &str) -> Vec<usize> {
-        match (self.members.get(name), self.places.get(name)) {
-            (Some(members), _) => members.clone(),
-            (None, place) => place.copied().into_iter().collect(),
+    /// The stage at `place`, or all of that sub-pipeline.
+    fn meant_by(&self, place: usize) -> Vec<usize> {
+        match self.members.get(self.drafts[place].stage.name.value.as_str()) {
+            Some(members) => members.clone(),
+            None => vec![place],
         }
     }
 
     /// The stages that the one at `place` comes after: those it names, and, where it is among the
     /// first of a sub-pipeline, those that the sub-pipeline comes after.
     pub(crate) fn after(&self, place: usize) -> Vec<usize> {
-        let stage = &self.drafts[place].stage;
-        let mut names: Vec<&str> = stage.after.iter().map(|name| name.value.as_str()).collect();
+        let draft = &self.drafts[place];
+        let mut named = draft.after.clone();
         let mut needs = self.own_needs(place);
-        for owner in owners(&stage.name.value) {
+        for owner in owners(&draft.stage.name.value) {
             let is_inside = |need: &usize| {
                 owners(&self.drafts[*need].stage.name.value).any(|other| other == owner)
             };
@@ -210,18 +233,32 @@ impl<'d, 'a> Inliner<'d, 'a> {
                 break;
             }
             let Some(inputs) = self.places.get(format!("{owner}/{INPUTS}").as_str()) else { break };
-            for name in &self.drafts[*inputs].stage.after {
-                names.push(&name.value);
-                needs.extend(self.meant_by(&name.value));
+            for place in &self.drafts[*inputs].after {
+                named.push(*place);
+                needs.extend(self.meant_by(*place));
             }
         }
-        let mut after = Vec::new();
-        for place in names.into_iter().flat_map(|name| self.ends_of(name)) {
-            if !after.contains(place) {
-                after.push(*place);
+        let mut seen = HashSet::new();
+        let all = named.into_iter().flat_map(|place| self.ends_of(place));
+        all.filter(|place| seen.insert(*place)).collect()
+    }
+}
+
+/// The stage that runs, and its output, where that at `place` may only hand it on.
+pub(crate) fn follow(drafts: &[Draft<'_>], place: usize, output: &PortName) -> (usize, PortName) {
+    let (mut place, mut output) = (place, output.clone());
+    loop {
+        let maker = &drafts[place];
+        let inner = match maker.stage.role {
+            Role::Stage => None,
+            Role::Inputs(_) | Role::Outputs => {
+                maker.links.iter().find(|inner| inner.port == output)
             }
+        };
+        match inner.map(|inner| (&inner.from, &inner.output)) {
+            Some((From::One(from), of)) => (place, output) = (*from, of.clone()),
+            _ => return (place, output),
         }
-        after
     }
 }
 

@@ -91,6 +91,9 @@ pub struct AnyInput {
     pub types: Vec<PortType>,
     /// How many there must be at least.
     pub at_least: usize,
+    /// Whether such an input may gather many values, all instances of a stage: then it is a folder
+    /// with an entry for each. It may also lack a value that no stage came to make.
+    pub gathers: bool,
 }
 
 /// An output that a stage makes.
@@ -152,7 +155,16 @@ impl Ports {
     /// Lets the user name the inputs.
     #[must_use]
     pub fn any_input(mut self, types: impl Into<Vec<PortType>>, at_least: usize) -> Self {
-        self.any_input = Some(AnyInput { types: types.into(), at_least });
+        self.any_input = Some(AnyInput { types: types.into(), at_least, gathers: false });
+        self
+    }
+
+    /// Lets the inputs that the user names gather many values: see [`AnyInput::gathers`].
+    #[must_use]
+    pub fn gathering(mut self) -> Self {
+        if let Some(any) = &mut self.any_input {
+            any.gathers = true;
+        }
         self
     }
 

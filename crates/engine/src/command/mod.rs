@@ -120,7 +120,7 @@ impl TypedKind for Command {
     }
 
     fn ports(&self, config: &CommandConfig, issues: &mut Issues) -> Ports {
-        let mut ports = Ports::new().any_input(PortType::ALL, 0);
+        let mut ports = Ports::new().any_input(PortType::ALL, 0).gathering();
         for (name, output) in &config.outputs {
             match PortName::new(name) {
                 Ok(port) => ports = ports.named_output(port, output.port_type, false),
