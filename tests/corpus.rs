@@ -2,6 +2,7 @@
 //! that nothing is wrong with those in `corpus/valid`. `UPDATE_CORPUS=1` writes the expected
 //! texts anew; look at what changed before you commit them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,13 @@ fn check_file(registry: &Registry, file: &Path) -> Verdict {
         overrides: &[],
         registry,
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
-        machine: Machine { cpus: 4, memory: Some(16_000_000_000), gpus: 0 },
+        machine: Machine {
+            cpus: 4,
+            memory: Some(16_000_000_000),
+            gpus: 0,
+            named: Some(BTreeMap::from([("database".to_owned(), 2)])),
+        },
+        lists: &[],
     })
 }
 
@@ -167,6 +174,7 @@ fn spoiled_files_never_make_a_kind_panic() {
                 registry: &registry,
                 environment: &|_| None,
                 machine: Machine::UNLIMITED,
+                lists: &[],
             });
             told(&verdict);
             let Verdict { plan, diagnostics: found, .. } = verdict;

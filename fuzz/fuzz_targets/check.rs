@@ -22,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
         overrides: &[],
         registry: &REGISTRY,
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
-        machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
+        machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0, named: None },
+        lists: &[],
     });
     let errors = found.iter().any(|found| found.severity == Severity::Error);
     assert_eq!(plan.is_some(), !errors);

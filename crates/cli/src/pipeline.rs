@@ -113,6 +113,7 @@ impl PipelineFile {
             registry,
             environment: &|name| std::env::var(name).ok(),
             machine,
+            lists: &[],
         })
     }
 
@@ -239,5 +240,5 @@ pub fn slots(project: &Project) -> Slots {
 
 /// What stages have to fit in.
 pub fn machine(slots: &Slots) -> Machine {
-    Machine { cpus: slots.cpus, memory: Some(slots.memory), gpus: slots.gpus }
+    Machine { cpus: slots.cpus, memory: Some(slots.memory), gpus: slots.gpus, named: None }
 }

@@ -137,6 +137,7 @@ impl Project {
             registry: &registry,
             environment: &|name| std::env::var(name).ok(),
             machine: wick_plan::Machine::UNLIMITED,
+            lists: &[],
         });
         verdict.plan.unwrap_or_else(|| panic!("{:#?}", verdict.diagnostics))
     }

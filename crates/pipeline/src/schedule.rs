@@ -51,10 +51,10 @@ const KEYS: [&str; 5] = ["cron", "timezone", "on_change", "missed", "overlap"];
 /// Reads the `schedule` in `entry`, whose references are resolved. Whether the times can be
 /// understood is seen where they are counted; the span is for that.
 pub(crate) fn read(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Spanned<Schedule>> {
-    if let Data::Text(text) = &entry.value.data {
+    if let Data::Text(_) = &entry.value.data {
         diagnostics.push(
             fields::wrong_type(&entry.value, "`schedule` must be a mapping")
-                .help(format!("write `schedule: {{cron: \"{text}\"}}`")),
+                .help("write `schedule: {cron: \"MINUTE HOUR DAY MONTH WEEKDAY\"}`"),
         );
         return None;
     }

@@ -329,7 +329,7 @@ fn plain(
                 source.span,
                 format!("`{}` names no output of a stage", source.value),
             )
-            .help("write `STAGE` or `STAGE.OUTPUT`, of an instance `STAGE[LABEL].OUTPUT`"),
+            .help("write `STAGE` or `STAGE.OUTPUT`"),
         );
         return None;
     };

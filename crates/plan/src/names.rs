@@ -153,12 +153,13 @@ impl Names {
         }
         // Stages know those of their own file alone, by the names that they have there.
         let own = |name: &&str| !name.is_empty() && !name.contains('/');
-        let mut known: Vec<&str> = drafts
+        let is_first =
+            |stage: &Stage| stage.instance.as_ref().is_none_or(|instance| instance.place == 0);
+        let known = drafts
             .iter()
-            .filter(|draft| !matches!(draft.stage.role, Role::Inputs(_)))
-            .filter_map(|draft| template(&draft.stage).strip_prefix(prefix.as_str()).filter(own))
-            .collect();
-        known.dedup();
+            .map(|draft| &draft.stage)
+            .filter(|stage| !matches!(stage.role, Role::Inputs(_)) && is_first(stage))
+            .filter_map(|stage| template(stage).strip_prefix(prefix.as_str()).filter(own));
         let help = diagnostics.suggest(written, known);
         Diagnostic::error("unknown-stage", name.span, format!("there is no stage `{written}`"))
             .maybe_help(help)

@@ -13,6 +13,11 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
     definitions.insert("retry".into(), retry());
     definitions.insert("resources".into(), resources());
     definitions.insert("duration".into(), duration());
+    definitions.insert("secret".into(), secret());
+    definitions.insert("hooks".into(), hooks());
+    definitions.insert("schedule".into(), schedule());
+    definitions.insert("matrix".into(), matrix());
+    definitions.insert("input".into(), input());
     definitions.insert("stage".into(), stage(registry));
     for kind in registry.iter() {
         definitions.insert(definition(kind), with_schema(kind));
@@ -67,6 +72,26 @@ pub fn pipeline_schema(registry: &Registry) -> Value {
                 "additionalProperties": false,
                 "properties": common_settings(),
             },
+            "secrets": {
+                "description": "Where the values come from that may be stored nowhere, to refer \
+                    to as `${secrets.NAME}` in the `env` of a command, and in the `env` and \
+                    `headers` of a hook.",
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {"$ref": "#/$defs/secret"},
+            },
+            "timeout": {
+                "description": "How long a run may take: `30m`, `2h`.",
+                "anyOf": [{"$ref": "#/$defs/duration"}, {"type": "null"}],
+            },
+            "hooks": {
+                "description": "What is done when a run has ended.",
+                "$ref": "#/$defs/hooks",
+            },
+            "schedule": {
+                "description": "When `wick up` begins runs.",
+                "$ref": "#/$defs/schedule",
+            },
             "stages": {
                 "description": "The stages by name.",
                 "type": "object",
@@ -112,13 +137,38 @@ fn stage(registry: &Registry) -> Value {
         "inputs": {
             "description": "What the stage reads: `port: stage` or `port: stage.output`.",
             "type": "object",
-            "additionalProperties": {"type": "string"},
+            "additionalProperties": {"$ref": "#/$defs/input"},
         },
         "with": {"description": "The configuration of the stage's kind.", "type": "object"},
         "after": {
             "description": "Stages that come before this one without giving it data.",
             "type": "array",
             "items": {"type": "string"},
+        },
+        "needs": {
+            "description": "How many of the stages before it must succeed: `all`, or `any` to run \
+                once all have ended and at least one succeeded.",
+            "enum": ["all", "any"],
+        },
+        "when": {
+            "description": "A condition: the stage runs only if it holds. It may ask for \
+                `${params.X}`, `${matrix.X}`, `${metrics.STAGE.KEY}` and `${values.STAGE.OUTPUT}`, \
+                and knows `== != < <= > >= in`, `and`, `or`, `not`.",
+            "type": ["string", "boolean"],
+        },
+        "matrix": {
+            "description": "The stage is written once for each combination of these values, \
+                `${matrix.NAME}`.",
+            "$ref": "#/$defs/matrix",
+        },
+        "foreach": {
+            "description": "The stage is written once for each item of a list that another stage \
+                makes, `${foreach.NAME}`: `{NAME: STAGE.OUTPUT}`.",
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "propertyNames": {"$ref": "#/$defs/name"},
+            "additionalProperties": {"type": "string"},
         },
         "description": {"description": "What the stage is for.", "type": "string"},
     });
@@ -180,9 +230,37 @@ fn retry() -> Value {
                 ],
             },
             "backoff": {
-                "description": "The wait before the second attempt; it doubles with each \
-                    further one.",
+                "description": "The wait before the second attempt: 1s without.",
                 "$ref": "#/$defs/duration",
+            },
+            "factor": {
+                "description": "By what the wait grows with each further attempt: 2 without.",
+                "anyOf": [
+                    {"type": "number", "minimum": 1, "maximum": 100},
+                    {"$ref": "#/$defs/reference"},
+                ],
+            },
+            "max_backoff": {
+                "description": "The longest wait: 1h without.",
+                "$ref": "#/$defs/duration",
+            },
+            "jitter": {
+                "description": "By which part of itself a wait may be longer or shorter.",
+                "anyOf": [
+                    {"type": "number", "minimum": 0, "maximum": 1},
+                    {"$ref": "#/$defs/reference"},
+                ],
+            },
+            "on": {
+                "description": "After which failures: causes, and exit codes of a program.",
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        {"enum": ["exit", "signal", "timeout", "io", "spawn", "out_of_memory"]},
+                        {"type": "integer", "minimum": 1, "maximum": 255},
+                        {"$ref": "#/$defs/reference"},
+                    ],
+                },
             },
         },
     })
@@ -209,7 +287,188 @@ fn resources() -> Value {
                 "description": "Memory: `512MB`, `2GiB`.",
                 "type": ["string", "null"],
             },
+            "slots": {
+                "description": "Shares of what wick.yaml counts by name, under `slots: {named: …}`.",
+                "type": "object",
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {
+                    "anyOf": [
+                        {"type": "integer", "minimum": 1},
+                        {"$ref": "#/$defs/reference"},
+                    ],
+                },
+            },
+            "mutex": {
+                "description": "What no two attempts may hold at once, by names of your choice.",
+                "type": "array",
+                "items": {"type": "string"},
+            },
         },
+    })
+}
+
+fn secret() -> Value {
+    json!({
+        "anyOf": [
+            {"type": "string", "pattern": r"^\s*\$\{\s*env\.[^}]+\}\s*$"},
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["file"],
+                "properties": {
+                    "file": {"description": "A file that holds the value.", "type": "string"},
+                },
+            },
+        ],
+    })
+}
+
+fn hooks() -> Value {
+    let texts = json!({
+        "type": "object",
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    });
+    let timeout = json!({
+        "description": "How long it may take: 30s without.",
+        "$ref": "#/$defs/duration",
+    });
+    let hook = json!({
+        "anyOf": [
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["command"],
+                "properties": {
+                    "command": {
+                        "description": "What to run: a list of words, or a text for the shell.",
+                        "anyOf": [
+                            {
+                                "type": "array",
+                                "items": {"type": ["string", "number", "boolean"]},
+                                "minItems": 1,
+                            },
+                            {"type": "string"},
+                        ],
+                    },
+                    "env": texts,
+                    "timeout": timeout,
+                },
+            },
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["webhook"],
+                "properties": {
+                    "webhook": {"description": "Where to post to.", "type": "string"},
+                    "headers": texts,
+                    "timeout": timeout,
+                },
+            },
+        ],
+    });
+    let list =
+        |description: &str| json!({"description": description, "type": "array", "items": hook});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "on_success": list("When the run succeeded."),
+            "on_failure": list("When the run failed."),
+        },
+    })
+}
+
+fn schedule() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "cron": {
+                "description": "Minute, hour, day, month, weekday: `0 3 * * *`.",
+                "type": "string",
+            },
+            "timezone": {
+                "description": "The time zone that `cron` is meant in: UTC without.",
+                "type": "string",
+            },
+            "on_change": {
+                "description": "Patterns of files, from the pipeline's folder: a run begins when \
+                    one of them changes.",
+                "type": "array",
+                "items": {"type": "string"},
+            },
+            "missed": {
+                "description": "What becomes of times that passed while nobody was there.",
+                "enum": ["skip", "run_once"],
+            },
+            "overlap": {
+                "description": "What happens when the time comes while a run is still going on.",
+                "enum": ["skip", "queue", "cancel"],
+            },
+        },
+    })
+}
+
+fn matrix() -> Value {
+    let scalar = json!({"type": ["string", "number", "boolean"]});
+    let rows = |description: &str| {
+        json!({
+            "description": description,
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": scalar},
+        })
+    };
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            "include": rows("Further combinations, each with a value for every axis."),
+            "exclude": rows("Combinations to leave out, by some or all of their values."),
+        },
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "array", "items": scalar, "minItems": 1},
+                {"$ref": "#/$defs/reference"},
+            ],
+        },
+    })
+}
+
+fn input() -> Value {
+    json!({
+        "anyOf": [
+            {
+                "description": "`STAGE` or `STAGE.OUTPUT`; of a stage with instances \
+                    `STAGE[LABEL].OUTPUT`, or `STAGE[*].OUTPUT` for all of them.",
+                "type": "string",
+            },
+            {
+                "description": "The best instance of a stage.",
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["from", "select"],
+                "properties": {
+                    "from": {"description": "`STAGE[*]` or `STAGE[*].OUTPUT`.", "type": "string"},
+                    "select": {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["metric", "mode"],
+                        "properties": {
+                            "metric": {"description": "The metric.", "type": "string"},
+                            "of": {
+                                "description": "The stage that has it, if it is another with the \
+                                    same instances: `STAGE[*]`.",
+                                "type": "string",
+                            },
+                            "mode": {
+                                "description": "Which end is best.",
+                                "enum": ["min", "max"],
+                            },
+                        },
+                    },
+                },
+            },
+        ],
     })
 }
 

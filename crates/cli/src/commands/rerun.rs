@@ -65,6 +65,8 @@ async fn earlier_overrides(
         overrides: &[],
         environment: &|name| std::env::var(name).ok(),
         root: &file.root,
+        lists: &[],
+        prefix: "",
         load: &pipeline::load,
     };
     // What is wrong with the file is told when it is checked.

@@ -8,6 +8,7 @@ mod never_panic;
 mod resolving;
 mod speed;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use wick_plan::{Diagnostic, Loader, Machine, Override, Plan, Request, Verdict, check};
@@ -39,7 +40,13 @@ pub fn verdict(
         overrides,
         registry: &kinds::registry(),
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
-        machine: Machine { cpus: 4, memory: Some(8_000_000_000), gpus: 0 },
+        machine: Machine {
+            cpus: 4,
+            memory: Some(8_000_000_000),
+            gpus: 0,
+            named: Some(BTreeMap::from([("database".to_owned(), 2)])),
+        },
+        lists: &[],
     })
 }
 

@@ -40,7 +40,7 @@ fn the_top_of_the_file() {
     check(
         r##"- a
 "##,
-        r##"1:1 `- a` wrong-type: a pipeline must be a mapping, not a list / write keys below it: `pipeline`, `experiment`, `description`, `include`, `inputs`, `outputs`, `params`, `defaults` or `stages`"##,
+        r##"1:1 `- a` wrong-type: a pipeline must be a mapping, not a list / write keys below it: `pipeline`, `experiment`, `description`, `include`, `inputs`, `outputs`, `params`, `defaults`, `secrets`, `timeout`, `hooks`, `schedule` or `stages`"##,
     );
     check(
         r##"pipeline: p
@@ -68,7 +68,7 @@ stages:
   s: {uses: make, with: {columns: [a]}}
 "##,
         r##"1:1 `pipelin` unknown-key: a pipeline has no key `pipelin` / did you mean `pipeline`?
-2:1 `schedule` not-yet: `schedule` is not supported by this version of wick / let cron call `wick run`
+2:11 `daily` wrong-type: `schedule` must be a mapping, not the text `daily` / write `schedule: {cron: "MINUTE HOUR DAY MONTH WEEKDAY"}`
 3:9 `[a]` wrong-type: `params` must be a mapping, not a list / write `params:` and below it one `name: default` on each line"##,
     );
 }
@@ -135,7 +135,7 @@ stages:
 6:57 `${parms.x}` bad-reference: `${parms.…}` refers to nothing that wick knows / did you mean `params`?
 6:71 `${x` bad-reference: the reference is not closed / close it with `}`, or write `$${` for a literal `${`
 6:78 `${inputs.x}` bad-reference: `${inputs.x}` is known only while a command runs / it can stand in the `run` of a `command` stage
-6:93 `${matrix.x}` bad-reference: `${matrix.…}` is not supported by this version of wick / refer to `params` or `env`"##,
+6:93 `${matrix.x}` bad-reference: `${matrix.x}` stands in no stage with a matrix / give the stage `matrix: {x: [VALUE, VALUE]}`"##,
     );
     check(
         r##"pipeline: p
@@ -196,7 +196,7 @@ stages:
 12:18 `3` wrong-type: `description` must be a text, not `3` / put quotes around it
 13:13 `[a]` wrong-type: `inputs` must be a mapping, not a list / write `inputs: {PORT: STAGE}` or `{PORT: STAGE.OUTPUT}`
 14:3 `1s` bad-name: `1s` cannot name a stage / a name starts with a letter or `_`, not with `1`
-15:7 `text` wrong-type: a stage must be a mapping, not the text `text` / write keys below it: `uses`, `inputs`, `with`, `after`, `retry`, `timeout`, `resources`, `cache` or `description`
+15:7 `text` wrong-type: a stage must be a mapping, not the text `text` / write keys below it: `uses`, `inputs`, `with`, `after`, `needs`, `when`, `matrix`, `foreach`, `retry`, `timeout`, `resources`, `cache` or `description`
 16:3 `s3` missing-key: stage `s3` does not say what it `uses` / add `uses: KIND`; `wick kinds` lists them"##,
     );
 }
