@@ -550,7 +550,10 @@ fn find_output(
             span,
             format!("stage `{stage}` makes nothing that could be read"),
         )
-        .help(format!("to run after it, write `after: [{stage}]`")),
+        .help(match stage.contains('[') {
+            true => format!("to run after it, write `after: [\"{stage}\"]`"),
+            false => format!("to run after it, write `after: [{stage}]`"),
+        }),
         (Some(name), _) => {
             let help = match suggest::nearest(&name.value, names.iter().copied()) {
                 Some(nearest) => Some(format!("did you mean `{stage}.{nearest}`?")),

@@ -5,7 +5,7 @@
 
 use serde_json::{Number, Value};
 use wick_pipeline::template::{self, Piece};
-use wick_pipeline::{Data, Diagnostics, Entry, Node};
+use wick_pipeline::{Data, Diagnostics, Entry, Node, Span};
 use wick_stage::{Checked, Issues, PortFacts};
 
 use crate::schema;
@@ -39,7 +39,7 @@ pub(crate) fn samples(schema: &Value, with: &Node) -> Option<Samples> {
     let choices: Vec<(String, Vec<Data>)> = open
         .into_iter()
         .map(|text| {
-            let fitting: Vec<Data> = candidates(&text)
+            let fitting: Vec<Data> = candidates(&text, with.span)
                 .into_iter()
                 .filter(|sample| fits(schema, with, &text, sample))
                 .take(MAX_SAMPLES)
@@ -115,7 +115,7 @@ fn collect(node: &Node, open: &mut Vec<String>) {
 }
 
 /// Values that may stand in the place of `text`. A text around a reference is always a text.
-fn candidates(text: &str) -> Vec<Data> {
+fn candidates(text: &str, span: Span) -> Vec<Data> {
     let mut all = vec![Data::Text(text.to_owned()), Data::Text(format!("{text}_"))];
     if let [Ok(Piece::Reference(_))] = template::pieces(text).as_slice() {
         // Far apart, so that no bound hides between them.
@@ -124,6 +124,8 @@ fn candidates(text: &str) -> Vec<Data> {
         }
         all.extend([0.5, 0.25].into_iter().filter_map(Number::from_f64).map(Data::Number));
         all.extend([Data::Bool(true), Data::Bool(false)]);
+        let list = |item: Data| Data::List(vec![Node::new(span, item)]);
+        all.extend(all[..3].to_vec().into_iter().map(list));
         all.extend([Data::List(Vec::new()), Data::Map(Vec::new())]);
     }
     all

@@ -296,6 +296,10 @@ pub struct CommandConfig {
     /// What it makes.
     #[serde(default)]
     outputs: IndexMap<String, String>,
+    /// What it finds in its environment.
+    #[serde(default)]
+    #[allow(dead_code)]
+    env: IndexMap<String, String>,
 }
 
 /// A text for a shell, or a list of words.
@@ -329,10 +333,12 @@ impl TypedKind for Command {
     }
 
     fn ports(&self, config: &CommandConfig, issues: &mut Issues) -> Ports {
-        let mut ports = Ports::new().any_input(PortType::ALL, 0);
-        for name in config.outputs.keys() {
+        let mut ports = Ports::new().any_input(PortType::ALL, 0).gathering();
+        for (name, written) in &config.outputs {
+            let port_type = PortType::ALL.into_iter().find(|known| known.as_str() == written);
+            let port_type = port_type.unwrap_or(PortType::File);
             match PortName::new(name) {
-                Ok(name) => ports = ports.named_output(name, PortType::File, false),
+                Ok(name) => ports = ports.named_output(name, port_type, false),
                 Err(error) => issues.with(["outputs", name], error.to_string(), ""),
             }
         }

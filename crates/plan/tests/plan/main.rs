@@ -1,7 +1,9 @@
 //! The plan, with small kinds of its own.
 
+mod control;
 mod files;
 mod fingerprints;
+mod instances;
 mod kinds;
 mod mistakes;
 mod never_panic;
@@ -11,7 +13,8 @@ mod speed;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use wick_plan::{Diagnostic, Loader, Machine, Override, Plan, Request, Verdict, check};
+use wick_plan::{Diagnostic, KnownList, Loader, Machine, Override, Plan, Request, Verdict, check};
+use wick_stage::Registry;
 
 /// Checks `yaml` with the kinds of these tests, on a machine with 4 processors and 8 GB.
 pub fn check_yaml(yaml: &[u8], overrides: &[Override]) -> (Option<Plan>, Vec<Diagnostic>) {
@@ -31,14 +34,30 @@ pub fn verdict(
     overrides: &[Override],
     load: Loader<'_>,
 ) -> Verdict {
-    check(&Request {
+    check(&request(yaml, overrides, load, &kinds::registry()))
+}
+
+/// The plan of a pipeline when a run has made these lists, if nothing is wrong then.
+pub fn check_lists(yaml: &str, lists: &[KnownList]) -> Option<Plan> {
+    let registry = kinds::registry();
+    let request = request(yaml.as_bytes(), &[], &wick_plan::no_files, &registry);
+    check(&Request { lists, ..request }).plan
+}
+
+fn request<'a>(
+    yaml: &'a [u8],
+    overrides: &'a [Override],
+    load: Loader<'a>,
+    registry: &'a Registry,
+) -> Request<'a> {
+    Request {
         source: yaml,
         file: Path::new("/project/test.yaml"),
         name: "test.yaml",
         root: Path::new("/project"),
         load,
         overrides,
-        registry: &kinds::registry(),
+        registry,
         environment: &|name| (name == "HOME").then(|| "/home/ada".to_owned()),
         machine: Machine {
             cpus: 4,
@@ -47,7 +66,7 @@ pub fn verdict(
             named: Some(BTreeMap::from([("database".to_owned(), 2)])),
         },
         lists: &[],
-    })
+    }
 }
 
 /// The plan of a pipeline without mistakes.

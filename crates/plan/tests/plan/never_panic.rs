@@ -7,7 +7,7 @@ use wick_plan::{Severity, Sources, render, to_json};
 use crate::check_yaml;
 
 /// Files that use the whole language.
-const SEEDS: [&str; 3] = [
+const SEEDS: [&str; 5] = [
     r#"
 # a comment
 pipeline: seed-1
@@ -55,6 +55,53 @@ stages:
     uses: command
     with: {run: [sleep, 5, "${outputs.o}", '${run.id}'], outputs: {o: value}}
 "#,
+    r#"
+pipeline: seed-3
+params: {publish: true, rates: [0.1, 0.2]}
+timeout: 2h
+secrets: {token: "${env.TOKEN}", key: {file: secrets/key}}
+hooks:
+  on_success: [{command: [notify, "${params.publish}"], timeout: 3s}]
+  on_failure: [{webhook: "https://example.com/x", headers: {A: "b ${secrets.token}"}}]
+schedule: {cron: "0 3 * * 1-5", timezone: Europe/Zurich, on_change: ["a/*.csv"], overlap: queue}
+stages:
+  raw: {uses: make, with: {columns: [a]}}
+  learn:
+    uses: learn
+    matrix: {rate: "${params.rates}", n: [1, 2], exclude: [{rate: 0.1, n: 2}], include: [{rate: 0.3, n: 3}]}
+    inputs: {train: raw}
+    retry: {attempts: 5, factor: 2, max_backoff: 1m, jitter: 0.2, on: [exit, timeout, 75]}
+    resources: {slots: {database: 1}, mutex: [scale]}
+    with: {target: a, epochs: "${matrix.n}", dropout: "${matrix.rate}"}
+  best: {uses: note, inputs: {model: {from: "learn[*]", select: {metric: loss, mode: min}}}}
+  all:
+    uses: command
+    needs: any
+    inputs: {models: "learn[*].model", one: "learn[rate=0.3,n=3].model"}
+    when: "${metrics.learn[rate=0.1,n=1].loss} < 0.5 and (not ${params.publish} or 'a' in ['b', 1])"
+    with: {run: "ls ${inputs.models}", env: {KEY: "${secrets.key}"}}
+"#,
+    r#"
+pipeline: seed-4
+stages:
+  list: {uses: command, with: {run: [echo], outputs: {all: value, other: file}}}
+  each:
+    uses: command
+    foreach: {item: list.all}
+    when: "${foreach.item.n} > 3 and ${values.list.all.x} != null"
+    timeout: "${foreach.item.timeout}"
+    with: {run: "do ${foreach.item.name} ${outputs.made}", outputs: {made: value}}
+  table:
+    uses: make
+    foreach: {item: list.all}
+    with: {columns: ["${foreach.item.name}", b], rows: "${foreach.item.n}"}
+  follow:
+    uses: command
+    foreach: {item: list.all}
+    inputs: {made: each, table: table}
+    with: {run: "cat ${inputs.made}"}
+  gather: {uses: command, inputs: {all: "each[*]"}, with: {run: "ls ${inputs.all}"}}
+"#,
     "pipeline: broken\nparams: {a: ${params.b}}\nstages: {a: {uses: b, inputs: {x: a}}, c: [1, {d: e}]}\n",
 ];
 
@@ -89,6 +136,16 @@ pub fn damage() -> impl Strategy<Value = Damage> {
         "${",
         "}",
         "${params.}",
+        "${matrix.n}",
+        "${foreach.item}",
+        "${secrets.token}",
+        "[*]",
+        "[n=1]",
+        " and ",
+        "not ",
+        "matrix: ",
+        "foreach: ",
+        "when: ",
         "&a",
         "*a",
         "<<: ",
