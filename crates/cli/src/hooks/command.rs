@@ -205,6 +205,7 @@ mod tests {
             experiment: wick_core::ExperimentName::new("p").expect("a name"),
             description: None,
             file: base.join("p.yaml"),
+            files: Vec::new(),
             base: base.to_owned(),
             timeout: None,
             secrets: Vec::new(),
