@@ -185,7 +185,8 @@ fn a_run_that_cannot_record_any_more_ends_and_goes_on_later() {
     wait_until(|| sandbox.has("begun"));
     let holder = Holder::of(&store, Hold::Writes);
     sandbox.write("go", "");
-    is_named(ended(engine, &["run", "pipeline.yaml"]));
+    let ran = ended(engine, &["run", "pipeline.yaml"]);
+    is_named(ran.says(&["waiting for the store, which is held by"]));
     super::aftermath::assert_deserted(&sandbox.path());
     drop(holder);
     sandbox.wick(&["runs"]).ends_with(0).says(&["interrupted"]);

@@ -82,6 +82,8 @@ pub struct Ended {
 enum News {
     /// A batch is in the store, with so many facts.
     Recorded(Vec<Event>, usize),
+    /// The recorder waits for whoever holds the store.
+    StoreBusy(String),
     /// The recorder has ended.
     RecorderEnded(StoreResult<()>),
     /// Stages are resolved.
@@ -169,7 +171,7 @@ impl Drive {
         let (news, inbox) = mpsc::unbounded_channel();
         let (entries, queue) = mpsc::unbounded_channel();
         let (world, store, lease) = (&setup.world, &setup.store, &setup.lease);
-        let (batches, end) = (news.clone(), news.clone());
+        let (batches, busy, end) = (news.clone(), news.clone(), news.clone());
         let recorder = recorder::record(
             world.clone(),
             store.clone(),
@@ -178,6 +180,7 @@ impl Drive {
             move |batch, facts| {
                 drop(batches.send(News::Recorded(batch, facts)));
             },
+            move |holder: &str| drop(busy.send(News::StoreBusy(holder.to_owned()))),
         );
         world.spawn(Box::pin(async move {
             let ended = recorder.await;
@@ -244,6 +247,7 @@ impl Drive {
         while let Some(news) = self.inbox.recv().await {
             match news {
                 News::Recorded(batch, _) => self.report(&batch, reporter),
+                News::StoreBusy(holder) => reporter.store_busy(&holder),
                 News::RecorderEnded(ended) => {
                     ended?;
                     break;
@@ -260,6 +264,10 @@ impl Drive {
             News::Recorded(batch, facts) => {
                 self.report(&batch, reporter);
                 if facts > 0 { self.tell(Message::Recorded { facts }) } else { Ok(()) }
+            }
+            News::StoreBusy(holder) => {
+                reporter.store_busy(&holder);
+                Ok(())
             }
             News::RecorderEnded(Err(StoreError::LeaseLost(run))) => {
                 Err(EngineError::LeaseLost { run })

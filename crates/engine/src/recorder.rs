@@ -36,6 +36,8 @@ pub struct Entry {
 /// the number of facts in it. Ends at the first batch that cannot be recorded: what came after it
 /// must not be.
 ///
+/// `busy` hears who holds the store, each time that it was waited for in vain.
+///
 /// # Errors
 /// What the store said.
 pub async fn record(
@@ -44,6 +46,7 @@ pub async fn record(
     lease: Lease,
     mut entries: mpsc::UnboundedReceiver<Entry>,
     done: impl Fn(Vec<Event>, usize),
+    busy: impl Fn(&str),
 ) -> StoreResult<()> {
     loop {
         let mut batch = Vec::new();
@@ -52,7 +55,7 @@ pub async fn record(
         }
         let facts = batch.iter().filter(|entry| entry.is_fact).count();
         let events: Vec<Event> = batch.into_iter().map(|entry| entry.event).collect();
-        append(&*world, &*store, &lease, &events).await?;
+        append(&*world, &*store, &lease, &events, &busy).await?;
         done(events, facts);
     }
 }
@@ -63,6 +66,7 @@ async fn append(
     store: &dyn Store,
     lease: &Lease,
     events: &[Event],
+    busy: impl Fn(&str),
 ) -> StoreResult<()> {
     let mut wait = FIRST_WAIT;
     for tries in 1.. {
@@ -79,7 +83,7 @@ async fn append(
             Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
                 world::sleep(world, wait).await;
             }
-            Err(StoreError::Busy { .. }) if tries < MAX_BUSY_TRIES => {}
+            Err(StoreError::Busy { holder, .. }) if tries < MAX_BUSY_TRIES => busy(&holder),
             Err(error) => return Err(error),
         }
         wait *= 2;

@@ -14,6 +14,12 @@ pub trait Reporter: Send {
         let _ = (run, plan, folder);
     }
 
+    /// Nothing can be recorded, and so nothing goes on but what runs, until `holder` lets go of
+    /// the store. Told again and again while it lasts.
+    fn store_busy(&mut self, holder: &str) {
+        let _ = holder;
+    }
+
     /// Something happened. `totals` counts it already.
     fn event(&mut self, event: &Event, totals: &Totals);
 }

@@ -92,6 +92,11 @@ impl Reporter for Console {
         };
     }
 
+    fn store_busy(&mut self, holder: &str) {
+        // Also with `-q`: somebody has to do something.
+        self.announcer().say(&format!("waiting for the store, which is held by {holder}"));
+    }
+
     fn event(&mut self, event: &Event, totals: &Totals) {
         match &mut self.view {
             View::None => {}
