@@ -13,6 +13,9 @@ const MAX_LINE: usize = 16 << 20;
 /// The most that is read at a time.
 const CHUNK: usize = 256 << 10;
 
+/// The most that is read at one look: whatever a program reports, the engine has its other work.
+const LOOK: usize = 4 << 20;
+
 /// Follows one file of lines. What was not ended by a newline yet is left for later; after a
 /// crash it is never ended, and so never read.
 #[derive(Debug)]
@@ -36,25 +39,28 @@ impl LineTail {
         self.skipped
     }
 
-    /// Hands every line that is whole by now to `take`.
+    /// Hands every line that is whole by now to `take`, or as many as one look reads. Tells
+    /// whether there may be more.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
-    pub fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
         if self.file.is_none() {
             match File::open(&self.path) {
                 Ok(file) => self.file = Some(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        let Some(file) = self.file.as_mut() else { return Ok(()) };
+        let Some(file) = self.file.as_mut() else { return Ok(false) };
         let mut buffer = vec![0; CHUNK];
-        loop {
+        let mut looked = 0;
+        while looked < LOOK {
             let read = file.read(&mut buffer)?;
             if read == 0 {
-                return Ok(());
+                return Ok(false);
             }
+            looked += read;
             let mut rest = &buffer[..read];
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let (line, after) = (&rest[..end], &rest[end + 1..]);
@@ -79,6 +85,7 @@ impl LineTail {
                 }
             }
         }
+        Ok(true)
     }
 }
 
@@ -93,11 +100,12 @@ impl WorkerTail {
         Self(LineTail::new(path))
     }
 
-    /// Hands every event that is whole by now to `take`.
+    /// Hands every event that is whole by now to `take`, or as many as one look reads. Tells
+    /// whether there may be more.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
-    pub fn read(&mut self, mut take: impl FnMut(WorkerEvent)) -> io::Result<()> {
+    pub fn read(&mut self, mut take: impl FnMut(WorkerEvent)) -> io::Result<bool> {
         self.0.read(|line| {
             if let Ok(event) = serde_json::from_slice(line) {
                 take(event);
@@ -129,13 +137,14 @@ impl MetricsTail {
         Self(LineTail::new(path))
     }
 
-    /// Every point that is whole by now. Other lines are left out: they are the program's own.
+    /// Every point that is whole by now, or as many as one look reads; and whether there may be
+    /// more. Other lines are left out: they are the program's own.
     ///
     /// # Errors
     /// If the file is there and cannot be read.
-    pub fn read(&mut self, now: Timestamp) -> io::Result<Vec<MetricPoint>> {
+    pub fn read(&mut self, now: Timestamp) -> io::Result<(Vec<MetricPoint>, bool)> {
         let mut points = Vec::new();
-        self.0.read(|line| {
+        let more = self.0.read(|line| {
             if let Ok(MetricLine { metric, value, step }) = serde_json::from_slice(line)
                 && !metric.is_empty()
                 && metric.len() <= MAX_METRIC_NAME
@@ -143,7 +152,7 @@ impl MetricsTail {
                 points.push(MetricPoint { key: metric.into(), step, time: now, value });
             }
         })?;
-        Ok(points)
+        Ok((points, more))
     }
 }
 
@@ -158,16 +167,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("metrics.jsonl");
         let mut tail = MetricsTail::new(path.clone());
-        assert_eq!(tail.read(Timestamp(0)).expect("absent"), []);
+        assert_eq!(tail.read(Timestamp(0)).expect("absent"), (Vec::new(), false));
         let mut file = File::create(&path).expect("made");
         write!(file, "{{\"metric\": \"loss\", \"value\": 0.5}}\nnonsense\n{{\"metric\": \"lo")
             .expect("written");
-        let points = tail.read(Timestamp(3)).expect("read");
+        let (points, _) = tail.read(Timestamp(3)).expect("read");
         let loss =
             |step, value| MetricPoint { key: "loss".into(), step, time: Timestamp(3), value };
         assert_eq!(points, [loss(0, 0.5)]);
         writeln!(file, "ss\", \"value\": 2, \"step\": 4}}").expect("written");
-        assert_eq!(tail.read(Timestamp(3)).expect("read"), [loss(4, 2.0)]);
+        assert_eq!(tail.read(Timestamp(3)).expect("read"), (vec![loss(4, 2.0)], false));
     }
 
     #[test]
@@ -179,7 +188,11 @@ mod tests {
         std::fs::write(&path, bytes).expect("written");
         let mut tail = LineTail::new(path);
         let mut lines = Vec::new();
-        tail.read(|line| lines.push(line.to_vec())).expect("read");
+        let mut looks = 1;
+        while tail.read(|line| lines.push(line.to_vec())).expect("read") {
+            looks += 1;
+        }
+        assert!(looks > MAX_LINE / LOOK, "one look reads no more than its share");
         assert_eq!((lines, tail.skipped()), (vec![b"short".to_vec()], 1));
     }
 }

@@ -166,6 +166,15 @@ pub(crate) fn variable(name: &[u8], value: &[u8]) -> Vec<u8> {
     [name, b"=", value].concat()
 }
 
+/// Gives the variable `name` a value, whatever it had before.
+pub(crate) fn set_variable(environment: &mut Vec<Vec<u8>>, name: &str, value: &str) {
+    let is_same = |variable: &Vec<u8>| {
+        variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+    };
+    environment.retain(|variable| !is_same(variable));
+    environment.push(variable(name.as_bytes(), value.as_bytes()));
+}
+
 impl CommandAttempt<'_> {
     /// Makes links for the inputs and folders for the outputs, and tells what to start.
     ///
@@ -195,12 +204,7 @@ impl CommandAttempt<'_> {
         let values = Values::look_up(self.secrets, self.config.env.set().map(|(_, value)| value))?;
         let mut environment = self.environment(passed);
         for (name, value) in self.config.env.set() {
-            let value = values.put_into(value, &mut lookup)?;
-            let same = |variable: &Vec<u8>| {
-                variable.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-            };
-            environment.retain(|variable| !same(variable));
-            environment.push(variable(name.as_bytes(), value.as_bytes()));
+            set_variable(&mut environment, name, &values.put_into(value, &mut lookup)?);
         }
         Ok(ProcessSpec {
             folder: self.workdir(),

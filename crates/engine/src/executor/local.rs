@@ -34,7 +34,7 @@ use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
 use crate::{failure, identity, orphans};
 use prepare::Preparation;
-use running::Running;
+use running::{Look, Running};
 
 /// How often the files into which attempts report are looked at.
 const TAIL_INTERVAL: Duration = Duration::from_millis(50);
@@ -352,7 +352,7 @@ impl LocalExecutor {
                 running.pid_told = true;
                 tell(Change::Spawned { pid, started: orphans::started(pid).unwrap_or(0) });
             }
-            let (mut points, progress) = running.reports.read(now);
+            let Look { mut points, progress, .. } = running.reports.read(now);
             if !points.is_empty() {
                 running.masks().mask_points(&mut points);
                 tell(Change::Measured(points));

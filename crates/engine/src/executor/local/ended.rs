@@ -26,16 +26,24 @@ impl LocalExecutor {
         usage: Usage,
         group: Option<GroupUsage>,
     ) {
+        let Some(ended) = running(&mut self.running, stage, attempt) else { return };
+        (ended.exit, ended.usage, ended.group) = (Some(exit), usage, group);
+        // All that is left, in parts: each is handed on before the next is read.
+        loop {
+            let Some(ended) = running(&mut self.running, stage, attempt) else { return };
+            let look = ended.reports.read(identity::now());
+            self.measured(stage, attempt, look.points);
+            if !look.more {
+                break;
+            }
+        }
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
-        (running.exit, running.usage, running.group) = (Some(exit), usage, group);
-        let (points, _) = running.reports.read(identity::now());
         let stop = running.stop.filter(|_| exit != Exit::Code(0));
         let timeout = running.planned().timeout.unwrap_or_default();
         let told = match &mut running.reports {
             Reports::Native { told, .. } => Some(std::mem::take(told)),
             Reports::Command { .. } => None,
         };
-        self.measured(stage, attempt, points);
         match (stop, told) {
             (Some(StopReason::Cancel | StopReason::RunTimeout), _) => {
                 self.end(stage, attempt, usage, End::Cancelled)

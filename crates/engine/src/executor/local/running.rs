@@ -46,6 +46,15 @@ pub enum Reports {
     Native { events: WorkerTail, told: Told },
 }
 
+/// What one look at an attempt's reports has shown.
+pub struct Look {
+    pub points: Vec<MetricPoint>,
+    /// The latest.
+    pub progress: Option<Progress>,
+    /// Whether there may be more to read already.
+    pub more: bool,
+}
+
 /// What a worker has told so far.
 #[derive(Default)]
 pub struct Told {
@@ -120,14 +129,17 @@ impl Running {
 }
 
 impl Reports {
-    /// Reads what was reported since the last time: points, and the latest progress. A file that
-    /// cannot be read now is looked at again next time.
-    pub fn read(&mut self, now: Timestamp) -> (Vec<MetricPoint>, Option<Progress>) {
+    /// Reads what was reported since the last time, or as much of it as one look takes. A file
+    /// that cannot be read now is looked at again next time.
+    pub fn read(&mut self, now: Timestamp) -> Look {
         match self {
-            Reports::Command { metrics, .. } => (metrics.read(now).unwrap_or_default(), None),
+            Reports::Command { metrics, .. } => {
+                let (points, more) = metrics.read(now).unwrap_or_default();
+                Look { points, progress: None, more }
+            }
             Reports::Native { events, told } => {
                 let (mut points, mut progress) = (Vec::new(), None);
-                let _ = events.read(|event| match event {
+                let read = events.read(|event| match event {
                     WorkerEvent::Metrics(more) => points.extend(more),
                     WorkerEvent::Progress(latest) => progress = Some(latest),
                     WorkerEvent::Output(output) => told.outputs.push(output),
@@ -135,7 +147,7 @@ impl Reports {
                     WorkerEvent::Failed(failure) => told.failure = Some(failure),
                     WorkerEvent::Succeeded => told.succeeded = true,
                 });
-                (points, progress)
+                Look { points, progress, more: read.unwrap_or(false) }
             }
         }
     }
