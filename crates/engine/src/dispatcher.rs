@@ -195,7 +195,7 @@ impl Dispatcher {
             return;
         }
         match decision {
-            Decision::Kept => self.set(stage, Phase::Done(AttemptState::Succeeded)),
+            Decision::Kept => self.keep(stage),
             Decision::Cached => {
                 self.record(Fact::Cached { stage });
                 self.set(stage, Phase::Done(AttemptState::Cached));
@@ -209,6 +209,12 @@ impl Dispatcher {
             }
             Decision::Expand(instances) => self.expand(stage, &instances),
         }
+    }
+
+    /// What an earlier drive has made of a stage stays.
+    fn keep(&mut self, stage: StageIndex) {
+        self.actions.push(Action::Keep { stage });
+        self.set(stage, Phase::Done(AttemptState::Succeeded));
     }
 
     fn make_ready(&mut self, stage: StageIndex) {
@@ -366,7 +372,7 @@ impl Dispatcher {
                 Phase::Waiting(_) | Phase::Resolving | Phase::Ready | Phase::Delayed => {
                     let Stage { past, tries, .. } = self.stages[stage.get()];
                     if past.state.has_outputs() && tries == 0 {
-                        self.set(stage, Phase::Done(past.state));
+                        self.keep(stage);
                     } else {
                         end(self, stage);
                     }

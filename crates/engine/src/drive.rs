@@ -105,6 +105,8 @@ enum Heard {
 /// All that is known of a stage beside its phase, which is the dispatcher's.
 #[derive(Default)]
 struct StageInfo {
+    /// Whether the store still knows it as it was left by an earlier drive.
+    has_ended: bool,
     resolution: Option<Resolution>,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
@@ -191,7 +193,15 @@ impl Drive {
         let count = setup.plan.stages.len();
         Ok(Self {
             dispatcher: Dispatcher::new(&setup.plan, policy, &setup.past),
-            stages: (0..count).map(|_| StageInfo::default()).collect(),
+            stages: (0..count)
+                .map(|place| StageInfo {
+                    has_ended: setup
+                        .past
+                        .get(place)
+                        .is_some_and(|past| past.state.has_outputs() && !past.leave),
+                    ..StageInfo::default()
+                })
+                .collect(),
             timers: BinaryHeap::new(),
             news,
             inbox,
@@ -298,6 +308,7 @@ impl Drive {
                     self.set_timer(after, Rings::Attempt(stage, attempt, timer));
                 }
                 Action::SetRunTimer { after } => self.set_timer(after, Rings::Run),
+                Action::Keep { .. } => self.totals.keep(),
                 Action::Finish(state) => self.finished = Some(state),
             }
         }

@@ -171,11 +171,15 @@ impl Engine {
             None => None,
         };
         let (lease, resolver, past) = match (broken, &options.rerun) {
-            (Some(Broken { resolver, past, died }), Some(run)) => {
+            (Some(Broken { mut resolver, died }), Some(run)) => {
                 let lease = self.take_run(run, &engine).await?;
                 if died {
                     executors.end_orphans(self.store.as_ref(), run).await?;
                 }
+                // Another engine may have driven the run since it was looked at. From here on
+                // none does.
+                let (kept, past) = self.left_of(run, &plan).await?.unwrap_or_default();
+                resolver.keep(kept);
                 (lease, resolver, past)
             }
             _ => {
@@ -283,6 +287,18 @@ impl Engine {
             return Ok(None);
         }
         let died = matches!(record.state, RunState::Running | RunState::Interrupted);
+        let Some((kept, _)) = self.left_of(run, plan).await? else { return Ok(None) };
+        let resolver = self.resolver(plan, use_cache, kept);
+        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, died }))
+    }
+
+    /// What is left of the stages of `run`: what they have made, and how they stand. `None` if
+    /// they are not those of `plan`.
+    async fn left_of(
+        &self,
+        run: &RunId,
+        plan: &Plan,
+    ) -> EngineResult<Option<(HashMap<StageIndex, KeptStage>, Vec<Past>)>> {
         let places = places(plan);
         let mut kept = HashMap::new();
         let mut past = vec![Past::default(); plan.stages.len()];
@@ -308,8 +324,7 @@ impl Engine {
                 });
             }
         }
-        let resolver = self.resolver(plan, use_cache, kept);
-        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, past, died }))
+        Ok(Some((kept, past)))
     }
 
     /// What the stages of the parent, or of the newest other run of the experiment, have made.
@@ -340,8 +355,6 @@ impl Engine {
 struct Broken {
     /// Knows what the run's stages have made.
     resolver: Resolver,
-    /// What is left of each stage.
-    past: Vec<Past>,
     /// Whether its engine died, and may have left processes behind.
     died: bool,
 }

@@ -69,22 +69,29 @@ async fn append(
     busy: impl Fn(&str),
 ) -> StoreResult<()> {
     let mut wait = FIRST_WAIT;
+    let mut in_doubt = false;
     for tries in 1.. {
-        match store.append(lease, events).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::Unknown { location, source }) => {
-                world::sleep(world, wait).await;
-                match is_recorded(store, lease, events).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) if tries < MAX_TRIES => {}
-                    _ => return Err(StoreError::Unknown { location, source }),
-                }
-            }
-            Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
-                world::sleep(world, wait).await;
-            }
-            Err(StoreError::Busy { holder, .. }) if tries < MAX_BUSY_TRIES => busy(&holder),
-            Err(error) => return Err(error),
+        let Err(error) = store.append(lease, events).await else { return Ok(()) };
+        let may_pass = matches!(error, StoreError::Unknown { .. } | StoreError::Database { .. });
+        // The store has waited by itself where it is busy.
+        let is_busy = matches!(error, StoreError::Busy { .. });
+        if may_pass {
+            world::sleep(world, wait).await;
+        }
+        if let StoreError::Busy { holder, .. } = &error
+            && tries < MAX_BUSY_TRIES
+        {
+            busy(holder);
+        }
+        // A try that nobody confirmed may have been written, and even be written later than it
+        // was looked for. Then every further one is refused, for one reason or another.
+        in_doubt |= matches!(error, StoreError::Unknown { .. });
+        if in_doubt && is_recorded(world, store, lease, events).await.unwrap_or(false) {
+            return Ok(());
+        }
+        let most = if is_busy { MAX_BUSY_TRIES } else { MAX_TRIES };
+        if !(may_pass || is_busy) || tries >= most {
+            return Err(error);
         }
         wait *= 2;
     }
@@ -94,12 +101,26 @@ async fn append(
 /// Whether `events`, of which all or none were written, are in the store: by the last one that is
 /// kept as an event. A batch of metrics alone leaves no such trace; then it counts as not written,
 /// and the points are written once more.
-async fn is_recorded(store: &dyn Store, lease: &Lease, events: &[Event]) -> StoreResult<bool> {
+async fn is_recorded(
+    world: &dyn World,
+    store: &dyn Store,
+    lease: &Lease,
+    events: &[Event],
+) -> StoreResult<bool> {
     let Some(last) = events.iter().rev().find(|event| event.body.is_kept()) else {
         return Ok(false);
     };
     let last = as_stored(last.clone());
-    let kept = store.events(&lease.run, None).await?;
+    let mut tries = 1;
+    let kept = loop {
+        match store.events(&lease.run, None).await {
+            Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
+                world::sleep(world, FIRST_WAIT * tries).await;
+                tries += 1;
+            }
+            kept => break kept?,
+        }
+    };
     Ok(kept.iter().rev().any(|record| record.event == last))
 }
 

@@ -84,6 +84,11 @@ impl Resolver {
         Self { plan, store, world, files, use_cache, kept, sources, foreseen }
     }
 
+    /// Takes `kept` for what earlier drives of the run have left.
+    pub fn keep(&mut self, kept: HashMap<StageIndex, KeptStage>) {
+        self.kept = kept;
+    }
+
     /// Resolves stages, with one question to the store for all of them.
     ///
     /// # Errors

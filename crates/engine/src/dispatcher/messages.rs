@@ -184,6 +184,11 @@ pub enum Action {
         /// How long.
         after: Duration,
     },
+    /// Nothing will be done with a stage that succeeded in an earlier drive: it stays so.
+    Keep {
+        /// The stage.
+        stage: StageIndex,
+    },
     /// The end of the run is recorded: there is nothing more to do.
     Finish(RunState),
 }

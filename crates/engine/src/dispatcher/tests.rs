@@ -243,6 +243,9 @@ impl World {
                     self.pending.push(Message::Timer { stage, attempt, timer });
                 }
                 Action::SetRunTimer { .. } => {}
+                Action::Keep { stage } => {
+                    assert!(self.stages[stage.get()].past.state.has_outputs(), "{stage:?}");
+                }
                 Action::Finish(state) => {
                     assert!(self.asked.is_empty() && self.running.is_empty());
                     self.finished = Some(state);
@@ -610,7 +613,10 @@ fn ten_thousand_stages_are_dispatched_in_a_moment() {
                     wall: Duration::ZERO,
                 }),
                 Action::Finish(state) => finished = state == RunState::Succeeded,
-                Action::Stop { .. } | Action::SetTimer { .. } | Action::SetRunTimer { .. } => {}
+                Action::Stop { .. }
+                | Action::SetTimer { .. }
+                | Action::SetRunTimer { .. }
+                | Action::Keep { .. } => {}
             }
         }
         if facts > 0 {

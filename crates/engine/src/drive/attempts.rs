@@ -64,7 +64,6 @@ impl Drive {
         let decision = match &resolution.found {
             Found::Kept(outputs) => {
                 info.outputs.clone_from(outputs);
-                self.totals.keep();
                 Decision::Kept
             }
             Found::Cached(cached) => {

@@ -14,6 +14,17 @@ use crate::resolver::Found;
 impl Drive {
     /// Sends a fact of the dispatcher to the store.
     pub(super) fn record(&mut self, fact: Fact) -> EngineResult<()> {
+        if let Fact::Started { stage, .. }
+        | Fact::Cached { stage }
+        | Fact::Skipped { stage, .. }
+        | Fact::Cancelled { stage }
+        | Fact::Expanded { stage, .. } = fact
+            && std::mem::take(&mut self.stages[stage.get()].has_ended)
+        {
+            // Until now it stood as an earlier drive of the run had left it.
+            let stage = self.setup.plan.stage(stage).name.clone();
+            self.record_also(EventBody::StageRequeued { stage });
+        }
         let body = self.body_of(fact)?;
         if let Fact::Started { .. } = fact {
             // Ready by the time at which the start is recorded.

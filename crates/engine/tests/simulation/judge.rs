@@ -1,0 +1,488 @@
+//! Watches everything, and knows what must hold whatever happens.
+//!
+//! It stands at the seams: it sees what is committed to the database, what is handed to the
+//! executor, and what the reporter is told. It believes neither the engine nor the database, but
+//! keeps books of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wick_core::{
+    AttemptState, Digest, Event, EventBody, Fingerprint, Output, RunId, RunState, StageName, Token,
+};
+use wick_engine::executor::Submission;
+use wick_engine::{EngineError, EngineResult, RunOutcome, Slots, Totals};
+use wick_plan::Plan;
+use wick_store::{Lease, StoreError};
+
+use crate::database::Tables;
+use crate::lab::Lab;
+use crate::scheduler::{ProcessId, lock};
+
+/// What must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// One engine at a time records of a run: the one that holds its lease.
+    OneEngine,
+    /// A stage is published at most once in a run, by the attempt that runs.
+    PublishedOnce,
+    /// An attempt starts only when its start is recorded.
+    WriteAhead,
+    /// A stage starts only when what it needs is published.
+    InputsFirst,
+    /// What was acknowledged stays.
+    Remembered,
+    /// Every run comes to its end, with every stage in a final state.
+    Ends,
+    /// Attempts never occupy more than there is.
+    Slots,
+    /// What finished is not done again.
+    NotRepeated,
+    /// What is published is there.
+    BytesFirst,
+    /// What is told is true.
+    Truthful,
+}
+
+/// Something that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub what: String,
+}
+
+/// A drive, as the judge knows it.
+#[derive(Debug, Clone)]
+pub struct Drive {
+    pub slots: Slots,
+    pub use_cache: bool,
+    /// What was published when it began, by fingerprint.
+    published_before: BTreeSet<Fingerprint>,
+    losses_before: u64,
+}
+
+/// An attempt that runs.
+#[derive(Debug, Clone)]
+struct Worker {
+    process: ProcessId,
+    occupies: Slots,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub struct Judge {
+    violations: Vec<Violation>,
+    drives: BTreeMap<ProcessId, Drive>,
+    workers: BTreeMap<u64, Worker>,
+    last_worker: u64,
+    /// Who may record of a run.
+    leases: BTreeMap<RunId, Token>,
+    /// Engines that ever had a lease.
+    drivers: BTreeSet<u64>,
+    /// How the run ended that an engine drove.
+    ended: BTreeMap<u64, RunState>,
+    /// The token of each attempt that runs, by run and stage.
+    running: BTreeMap<(RunId, StageName), (u32, Token)>,
+    published: BTreeMap<(RunId, StageName), u32>,
+    /// What was last published for each fingerprint.
+    fingerprints: BTreeMap<Fingerprint, Vec<Digest>>,
+    losses: u64,
+    /// How often sources have changed.
+    changes: u64,
+    /// When artifacts were lost that are not there again.
+    lost: BTreeMap<Digest, Duration>,
+    /// When a process looked last whether an artifact is there.
+    seen: BTreeMap<(ProcessId, Digest), Duration>,
+    /// Events that somebody was told to be recorded, by their places in the order of all.
+    acknowledged: BTreeMap<i64, (RunId, Arc<Event>)>,
+    /// Whether every source can be read at all times.
+    pub all_readable: bool,
+    pub submissions: u64,
+    pub publications: u64,
+}
+
+impl Judge {
+    /// All that does not hold, the first first.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    fn check(&mut self, holds: bool, invariant: Invariant, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violations.push(Violation { invariant, what: what() });
+        }
+    }
+
+    pub fn object(&mut self, invariant: Invariant, what: String) {
+        self.check(false, invariant, || what);
+    }
+
+    // ---- what happens in the database ----------------------------------------------------
+
+    pub fn drive_begins(&mut self, process: ProcessId, slots: Slots, use_cache: bool) {
+        let is_there = |digest: &Digest| !self.lost.contains_key(digest);
+        let published_before = self.fingerprints.iter();
+        let published_before = published_before
+            .filter(|(_, outputs)| outputs.iter().all(is_there))
+            .map(|(fingerprint, _)| *fingerprint)
+            .collect();
+        let losses_before = self.losses;
+        self.drives.insert(process, Drive { slots, use_cache, published_before, losses_before });
+    }
+
+    /// A process got the lease of a run.
+    pub fn run_taken(&mut self, lease: &Lease, _: &Tables) {
+        self.running.retain(|(run, _), _| *run != lease.run);
+        self.leases.insert(lease.run.clone(), lease.engine);
+        self.drivers.insert(lease.engine.0);
+    }
+
+    pub fn run_interrupted(&mut self, run: &RunId) {
+        self.running.retain(|(of, _), _| of != run);
+        self.leases.remove(run);
+    }
+
+    /// A batch was committed.
+    pub fn appended(
+        &mut self,
+        lab: &Lab,
+        process: ProcessId,
+        lease: &Lease,
+        batch: &[Event],
+        before: &Tables,
+        after: &Tables,
+    ) {
+        let holds = self.leases.get(&lease.run) == Some(&lease.engine);
+        self.check(holds, Invariant::OneEngine, || {
+            format!("an engine without the lease wrote to run {}", lease.run)
+        });
+        let run = &lease.run;
+        for event in batch {
+            match &event.body {
+                EventBody::AttemptStarted { stage, attempt, token, .. } => {
+                    self.running.insert((run.clone(), stage.clone()), (*attempt, *token));
+                }
+                EventBody::AttemptFinished { stage, attempt, token, state, outputs, .. } => {
+                    let running = self.running.remove(&(run.clone(), stage.clone()));
+                    self.check(
+                        running == Some((*attempt, *token)),
+                        Invariant::PublishedOnce,
+                        || format!("{stage}/{attempt} of {run} ended, but {running:?} runs"),
+                    );
+                    if *state == AttemptState::Succeeded {
+                        self.publishes(lab, run, stage, *attempt, outputs);
+                        let place = after.run(run).and_then(|run| run.place(stage));
+                        let print = place
+                            .and_then(|place| after.run(run)?.attempts.get(&(place, *attempt)));
+                        let made = outputs.iter().map(|output| output.digest).collect();
+                        self.fingerprints.extend(print.map(|attempt| (attempt.fingerprint, made)));
+                    }
+                }
+                EventBody::StageCached { stage, outputs, .. } => {
+                    self.publishes(lab, run, stage, 0, outputs);
+                    self.is_served_as_seen(process, stage, outputs);
+                }
+                EventBody::StageRequeued { stage } => self.begins_anew(run, stage),
+                EventBody::RunFinished { state } => {
+                    self.leases.remove(run);
+                    self.ended.insert(lease.engine.0, *state);
+                    self.run_ends(run, *state, after);
+                }
+                _ => {}
+            }
+        }
+        let (first, last) = (before.last_event, after.last_event);
+        let kept = batch.iter().filter(|event| event.body.is_kept()).count() as i64;
+        self.check(last - first == kept, Invariant::Remembered, || {
+            format!("{kept} events were acknowledged and {} are kept", last - first)
+        });
+    }
+
+    fn publishes(
+        &mut self,
+        lab: &Lab,
+        run: &RunId,
+        stage: &StageName,
+        attempt: u32,
+        outputs: &[Output],
+    ) {
+        self.publications += 1;
+        let earlier = self.published.insert((run.clone(), stage.clone()), attempt);
+        self.check(earlier.is_none(), Invariant::PublishedOnce, || {
+            format!("{stage} of {run} is published by attempts {earlier:?} and {attempt}")
+        });
+        let there = lock(&lab.artifacts);
+        let missing = outputs.iter().find(|output| !there.contains(&output.digest));
+        // Bytes that were lost between the worker's word and this are nobody's fault.
+        let holds = missing.is_none_or(|output| self.lost.contains_key(&output.digest));
+        self.check(holds, Invariant::BytesFirst, || {
+            format!("{stage} of {run} is published without the bytes of {missing:?}")
+        });
+    }
+
+    /// What a stage had published does not count any more, for which there must be a reason.
+    fn begins_anew(&mut self, run: &RunId, stage: &StageName) {
+        let is_upset = self.losses > 0 || self.changes > 0 || !self.all_readable;
+        self.check(is_upset, Invariant::NotRepeated, || {
+            format!("{stage} of {run} is to be done again for no reason")
+        });
+        self.published.remove(&(run.clone(), stage.clone()));
+    }
+
+    /// A source file was changed.
+    pub fn source_changed(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Outputs that are reused were there when the engine looked last.
+    fn is_served_as_seen(&mut self, process: ProcessId, stage: &StageName, outputs: &[Output]) {
+        let gone = outputs.iter().find(|output| {
+            let seen = self.seen.get(&(process, output.digest));
+            self.lost.get(&output.digest).zip(seen).is_some_and(|(lost, seen)| lost < seen)
+        });
+        self.check(gone.is_none(), Invariant::BytesFirst, || {
+            format!("{stage} is said to be there, but {gone:?} is gone")
+        });
+    }
+
+    /// A process looks whether an artifact is there.
+    pub fn looked(&mut self, process: ProcessId, digest: Digest, now: Duration) {
+        self.seen.insert((process, digest), now);
+    }
+
+    /// An artifact is there, perhaps again.
+    pub fn artifact_made(&mut self, digest: &Digest) {
+        self.lost.remove(digest);
+    }
+
+    fn run_ends(&mut self, run: &RunId, state: RunState, tables: &Tables) {
+        let Some(row) = tables.run(run) else { return };
+        let open = row.stages.iter().find(|stage| !stage.state.is_final());
+        self.check(open.is_none(), Invariant::Ends, || {
+            format!("run {run} {state}, but {open:?} has not ended")
+        });
+        let fails = |stage: &AttemptState| {
+            matches!(stage, AttemptState::Failed | AttemptState::Cancelled | AttemptState::Lost)
+        };
+        let failed = row.stages.iter().find(|stage| fails(&stage.state));
+        let succeeded = state == RunState::Succeeded;
+        self.check(succeeded == failed.is_none(), Invariant::Truthful, || {
+            format!("run {run} {state}, with {failed:?}")
+        });
+    }
+
+    // ---- what is handed to the executor --------------------------------------------------
+
+    /// An attempt is to start: a number for its worker.
+    pub fn starts(
+        &mut self,
+        tables: &Tables,
+        process: ProcessId,
+        engine: Token,
+        run: &RunId,
+        submission: &Submission,
+    ) -> u64 {
+        self.submissions += 1;
+        let planned = submission.planned();
+        let (stage, attempt) = (&planned.name, submission.attempt);
+        let row = tables.run(run);
+        let place = row.and_then(|row| row.place(stage));
+        let recorded = row.zip(place).and_then(|(row, place)| row.attempts.get(&(place, attempt)));
+        let is_recorded = recorded.is_some_and(|recorded| recorded.token == submission.token);
+        self.check(is_recorded, Invariant::WriteAhead, || {
+            format!("{stage}/{attempt} of {run} starts, but {recorded:?} is recorded")
+        });
+        if let Some(row) = row {
+            self.needs_are_met(tables, row, submission);
+        }
+        let drive = self.drives.get(&process).cloned();
+        let holds_lease = self.leases.get(run) == Some(&engine);
+        let published = self.published.contains_key(&(run.clone(), stage.clone()));
+        // An engine that was stopped while another took the run cannot know what that one did.
+        self.check(!holds_lease || !published, Invariant::NotRepeated, || {
+            format!("{stage}/{attempt} of {run} starts, though {stage} is published")
+        });
+        if let (Some(drive), Some(recorded)) = (&drive, recorded) {
+            // What cannot be read may have changed: such a stage runs whatever is known of it.
+            let is_readable = planned.sources.is_empty() || self.all_readable;
+            let reusable = planned.cache
+                && is_readable
+                && drive.use_cache
+                && drive.losses_before == self.losses
+                && drive.published_before.contains(&recorded.fingerprint);
+            self.check(!reusable, Invariant::NotRepeated, || {
+                format!("{stage}/{attempt} of {run} starts, though its outputs are known")
+            });
+        }
+        let machine = drive.map_or(Slots { cpus: 0, memory: 0, gpus: 0 }, |drive| drive.slots);
+        let occupies = Slots::of_resources(&planned.resources, &machine);
+        self.last_worker += 1;
+        self.workers.insert(self.last_worker, Worker { process, occupies });
+        let (mut cpus, mut memory, mut gpus) = (0, 0, 0);
+        for worker in self.workers.values().filter(|worker| worker.process == process) {
+            cpus += worker.occupies.cpus;
+            memory += worker.occupies.memory;
+            gpus += worker.occupies.gpus;
+        }
+        let fits = cpus <= machine.cpus && memory <= machine.memory && gpus <= machine.gpus;
+        self.check(fits, Invariant::Slots, || {
+            format!("{stage}/{attempt}: {cpus} cpus, {memory} bytes, {gpus} gpus of {machine:?}")
+        });
+        self.last_worker
+    }
+
+    fn needs_are_met(
+        &mut self,
+        tables: &Tables,
+        run: &crate::database::Run,
+        submission: &Submission,
+    ) {
+        let planned = submission.planned();
+        let plan: &Plan = &submission.plan;
+        for need in planned.needs() {
+            let place = run.place(&plan.stage(need).name);
+            let state = place.map(|place| run.stages[place].state);
+            let is_there = state.is_some_and(AttemptState::has_outputs);
+            self.check(is_there, Invariant::InputsFirst, || {
+                let need = &plan.stage(need).name;
+                format!("{} starts, but {need} is {state:?}", planned.name)
+            });
+        }
+        for (input, submitted) in planned.inputs.iter().zip(&submission.inputs) {
+            let from = input.from()[0];
+            let place = run.place(&plan.stage(from).name);
+            let outputs = place.map(|place| tables.outputs_of(run, place)).unwrap_or_default();
+            let made = outputs.iter().find(|output| output.port == *input.output());
+            let made: Option<Digest> = made.map(|output| output.digest);
+            self.check(made == Some(submitted.digest), Invariant::InputsFirst, || {
+                format!("{} reads {}, but {made:?} is published", planned.name, submitted.digest)
+            });
+        }
+    }
+
+    /// A worker's process is gone.
+    pub fn ends(&mut self, worker: u64) {
+        self.workers.remove(&worker);
+    }
+
+    // ---- what is told --------------------------------------------------------------------
+
+    /// Somebody hears that something is recorded.
+    pub fn told(&mut self, tables: &Tables, run: &RunId, event: &Event, totals: &Totals) {
+        let Totals { stages, queued, running, succeeded, cached, failed, skipped, cancelled } =
+            *totals;
+        let sum = queued + running + succeeded + cached + failed + skipped + cancelled;
+        self.check(sum == stages, Invariant::Truthful, || format!("{totals:?} do not add up"));
+        if !event.body.is_kept() {
+            return;
+        }
+        let events = tables.run(run).map(|run| &run.events).into_iter().flatten();
+        let kept = events
+            .rev()
+            .filter(|(sequence, _)| !self.acknowledged.contains_key(sequence))
+            .find(|(_, kept)| is_same(kept, event))
+            .map(|(sequence, kept)| (*sequence, kept.clone()));
+        match kept {
+            Some((sequence, kept)) => {
+                self.acknowledged.insert(sequence, (run.clone(), kept));
+            }
+            None => self.object(
+                Invariant::Remembered,
+                format!("{:?} of {run} is told, but not recorded", event.body),
+            ),
+        }
+    }
+
+    /// Everything that was acknowledged is still there.
+    pub fn look_again(&mut self, tables: &Tables) {
+        let lost = self.acknowledged.iter().find(|(sequence, (run, event))| {
+            let kept = tables.run(run).and_then(|run| run.events.get(sequence));
+            // An event never changes, so it is the very one.
+            kept.is_none_or(|kept| !Arc::ptr_eq(kept, event))
+        });
+        let lost = lost.map(|(sequence, (run, _))| format!("event {sequence} of {run} is gone"));
+        if let Some(lost) = lost {
+            self.object(Invariant::Remembered, lost);
+        }
+    }
+
+    /// A power cut took back what was not flushed, which may only be beginnings.
+    pub fn power_was_cut(&mut self, tables: &Tables) {
+        self.workers.clear();
+        self.running.clear();
+        self.acknowledged.retain(|sequence, (run, _)| {
+            tables.run(run).is_some_and(|run| run.events.contains_key(sequence))
+        });
+        let gone = self.published.keys().find(|(run, stage)| {
+            let row = tables.run(run);
+            let place = row.and_then(|row| row.place(stage));
+            !row.zip(place).is_some_and(|(row, place)| row.stages[place].state.has_outputs())
+        });
+        let gone = gone.map(|(run, stage)| format!("a power cut took {stage} of {run} back"));
+        if let Some(gone) = gone {
+            self.object(Invariant::Remembered, gone);
+        }
+    }
+
+    pub fn artifact_lost(&mut self, digest: Digest, now: Duration) {
+        self.losses += 1;
+        self.lost.insert(digest, now);
+    }
+
+    /// A command has ended.
+    pub fn command_ended(&mut self, lab: &Lab, engine: Token, result: &EngineResult<RunOutcome>) {
+        match result {
+            // Another command was quicker, and left nothing to do.
+            Err(EngineError::Store(StoreError::Refused(_)))
+                if !self.drivers.contains(&engine.0) => {}
+            Ok(outcome) => {
+                let ended = self.ended.get(&engine.0).copied();
+                let holds = ended == Some(outcome.state);
+                self.check(holds, Invariant::Truthful, || {
+                    format!("run {} {}, but recorded is {ended:?}", outcome.run, outcome.state)
+                });
+                let done = outcome.totals.done() == outcome.totals.stages;
+                self.check(done, Invariant::Truthful, || format!("{:?}", outcome.totals));
+            }
+            Err(EngineError::Internal(what)) => {
+                self.object(Invariant::Truthful, format!("a defect: {what}"));
+            }
+            Err(EngineError::Store(StoreError::StaleToken { .. } | StoreError::Refused(_))) => {
+                let what = format!("the engine told what does not fit: {result:?}");
+                self.object(Invariant::Truthful, what);
+            }
+            Err(EngineError::Store(StoreError::Leased { .. }))
+            | Err(EngineError::LeaseLost { .. }) => {}
+            Err(error) => {
+                let struck = lab.struck.load(std::sync::atomic::Ordering::Relaxed) > 0;
+                let what = format!("a command failed for no reason: {error:?}");
+                self.check(struck, Invariant::Truthful, || what);
+            }
+        }
+    }
+}
+
+/// Whether an event is kept as it was told. The parts of a fingerprint are kept elsewhere.
+fn is_same(kept: &Event, told: &Event) -> bool {
+    use EventBody::{AttemptFinished, AttemptStarted, StageCached};
+    kept.time == told.time
+        && match (&kept.body, &told.body) {
+            (
+                AttemptStarted { stage, attempt, token, .. },
+                AttemptStarted { stage: told, attempt: told_attempt, token: told_token, .. },
+            ) => (stage, attempt, token) == (told, told_attempt, told_token),
+            (
+                AttemptFinished { stage, attempt, token, state, .. },
+                AttemptFinished {
+                    stage: told,
+                    attempt: told_attempt,
+                    token: told_token,
+                    state: told_state,
+                    ..
+                },
+            ) => (stage, attempt, token, state) == (told, told_attempt, told_token, told_state),
+            (StageCached { stage, .. }, StageCached { stage: told, .. }) => stage == told,
+            (kept, told) => kept == told,
+        }
+}

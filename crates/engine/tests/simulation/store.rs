@@ -1,0 +1,508 @@
+//! A store as one process has it: the [database](crate::database) behind everything that can go
+//! wrong on the way to it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use wick_core::{
+    AttemptState, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName, Timestamp,
+};
+use wick_store::{
+    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
+    MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, RunQuery, RunRecord, RunSummary,
+    Series, SourceStamp, StageRecord, Store, StoreResult,
+};
+
+use crate::bugs::Bug;
+use crate::database::{Tables, is_replaceable, refusal, unknown};
+use crate::lab::Lab;
+use crate::scheduler::{DATABASE, ProcessId, lock};
+
+/// The store, as `process` has it.
+pub struct SimulatedStore {
+    pub lab: Arc<Lab>,
+    pub process: ProcessId,
+}
+
+/// What becomes of a write.
+enum Fate {
+    Fine,
+    Refused,
+    /// It happens, and nobody hears of it.
+    Unheard,
+    /// It does not happen, and nobody hears of it.
+    Unsent,
+    /// Nobody hears of it, and it happens later.
+    Late(Duration),
+}
+
+/// A transaction that is under way at the server: others wait for it.
+struct Held(Arc<Lab>);
+
+impl Held {
+    fn new(lab: &Arc<Lab>) -> Self {
+        lab.held.fetch_add(1, Ordering::Relaxed);
+        Self(lab.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets others go first.
+struct Yield(bool);
+
+impl Future for Yield {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl SimulatedStore {
+    /// The way to the database, or back. A process can die on it.
+    async fn way(&self) {
+        Yield(false).await;
+        let wait = self.lab.dice().wait(self.lab.faults.store_wait);
+        self.lab.scheduler.sleep(wait).await;
+    }
+
+    async fn read<T>(&self, look: impl FnOnce(&Tables) -> T + Send) -> StoreResult<T> {
+        self.way().await;
+        if self.lab.strikes(self.lab.faults.refuse) {
+            return Err(refusal("the database is locked"));
+        }
+        let answer = look(&lock(&self.lab.tables).tables);
+        // The way back is taken elsewhere: what was read is the process's own by now.
+        Ok(answer)
+    }
+
+    fn fate(&self) -> Fate {
+        let lab = &self.lab;
+        if lab.strikes(lab.faults.refuse) {
+            return Fate::Refused;
+        }
+        if lab.strikes(lab.faults.unknown) {
+            let mut dice = lab.dice();
+            return match dice.below(4) {
+                0 | 1 => Fate::Unheard,
+                2 => Fate::Unsent,
+                _ => Fate::Late(dice.wait(Duration::from_millis(300))),
+            };
+        }
+        Fate::Fine
+    }
+
+    /// Lets the server do it, whatever becomes of this process.
+    fn serve<T: Send + 'static>(
+        &self,
+        flushed: bool,
+        wait: Duration,
+        work: impl FnOnce(&Lab, &mut Tables) -> StoreResult<T> + Send + 'static,
+    ) -> tokio::sync::oneshot::Receiver<StoreResult<T>> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let lab = self.lab.clone();
+        let held = Held::new(&lab);
+        let wait = self.lab.scheduler.sleep(wait);
+        let task = async move {
+            wait.await;
+            let _ = answer.send(lab.commit(flushed, work));
+            drop(held);
+        };
+        self.lab.scheduler.spawn(DATABASE, Box::pin(task));
+        answered
+    }
+
+    /// One transaction.
+    async fn write<T: Send + 'static>(
+        &self,
+        flushed: bool,
+        work: impl FnOnce(&Lab, &mut Tables) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.way().await;
+        let fate = self.fate();
+        // Transactions come one after the other, though their commits are seen late.
+        while self.lab.held.load(Ordering::Relaxed) > 0 {
+            self.lab.scheduler.sleep(Duration::from_millis(1)).await;
+        }
+        let done = match fate {
+            Fate::Refused => return Err(refusal("the database is locked")),
+            Fate::Unsent => {
+                self.way().await;
+                return Err(unknown());
+            }
+            Fate::Late(wait) => {
+                drop(self.serve(flushed, wait, work));
+                self.way().await;
+                return Err(unknown());
+            }
+            Fate::Fine | Fate::Unheard if self.lab.faults.remote => {
+                let answer = self.serve(flushed, Duration::ZERO, work);
+                answer.await.unwrap_or_else(|_| Err(unknown()))
+            }
+            Fate::Fine | Fate::Unheard => self.lab.commit(flushed, work),
+        };
+        self.way().await;
+        match (fate, done) {
+            (Fate::Unheard, Ok(_)) => Err(unknown()),
+            (_, done) => done,
+        }
+    }
+
+    async fn append_as_told(&self, lease: &Lease, batch: Vec<Event>) -> StoreResult<()> {
+        let (flushed, work) = self.appending(lease, batch);
+        self.write(flushed, work).await
+    }
+
+    /// Appends when it has been acknowledged already: a planted bug.
+    fn append_later(&self, lease: &Lease, batch: Vec<Event>) {
+        let (lab, (flushed, work)) = (self.lab.clone(), self.appending(lease, batch));
+        let wait = Duration::from_millis(20);
+        self.lab.later(DATABASE, wait, move |_| drop(lab.commit(flushed, work)));
+    }
+
+    /// What appending a batch means, and whether it is flushed.
+    fn appending(
+        &self,
+        lease: &Lease,
+        batch: Vec<Event>,
+    ) -> (bool, impl FnOnce(&Lab, &mut Tables) -> StoreResult<()> + Send + use<>) {
+        let (lease, process, flushed) = (lease.clone(), self.process, !is_replaceable(&batch));
+        let work = move |lab: &Lab, tables: &mut Tables| {
+            let done = lab.append(process, tables, &lease, &batch);
+            lab.note(|| {
+                let said = match &done {
+                    Ok(()) => "recorded".to_owned(),
+                    Err(error) => format!("refused ({error})"),
+                };
+                let bodies: Vec<String> = batch.iter().map(|event| brief(&event.body)).collect();
+                format!("{process:?} {said}: {}", bodies.join(", "))
+            });
+            done
+        };
+        (flushed, work)
+    }
+
+    /// Whether a process of this machine lives; of others nothing is known.
+    fn is_alive(lab: &Lab, process: ProcessId, engine: &EngineId) -> Option<bool> {
+        let machines = lock(&lab.processes);
+        let host = machines.get(&process).map_or(0, |machine| machine.host);
+        let is_here = engine.host == host_name(host);
+        is_here.then(|| !lab.scheduler.is_dead(ProcessId(engine.pid)))
+    }
+}
+
+/// What a machine is called.
+pub fn host_name(host: u32) -> String {
+    format!("machine-{host}")
+}
+
+#[async_trait]
+impl Store for SimulatedStore {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn create_run(
+        &self,
+        run: &NewRun,
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> StoreResult<Lease> {
+        let (run, engine, process) = (run.clone(), engine.clone(), self.process);
+        self.write(true, move |lab, tables| {
+            let lease = tables.create_run(run, &engine, now)?;
+            lab.note(|| format!("{process:?} creates run {}", lease.run));
+            lab.judge().run_taken(&lease, tables);
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn take_run(
+        &self,
+        run: &RunId,
+        left: &[StageName],
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> StoreResult<Lease> {
+        let (run, left) = (run.clone(), left.to_vec());
+        let (engine, process) = (engine.clone(), self.process);
+        self.write(true, move |lab, tables| {
+            let alive = |engine: &EngineId| Self::is_alive(lab, process, engine);
+            let lease = tables.take_run(&run, &left, &engine, now, alive)?;
+            if lab.has_bug(Bug::RunsFinishedAgain) {
+                tables.forget_finished(&run);
+            }
+            lab.note(|| format!("{process:?} takes up run {run}"));
+            lab.judge().run_taken(&lease, tables);
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn engine_of(&self, run: &RunId) -> StoreResult<Option<EngineId>> {
+        self.read(|tables| Some(tables.run(run)?.lease.as_ref()?.engine.clone())).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {
+        let lease = lease.clone();
+        self.write(false, move |_, tables| tables.renew_lease(&lease, now)).await
+    }
+
+    async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        if self.lab.has_bug(Bug::StartsBeforeInputs) {
+            let (ends, rest) = events.iter().cloned().partition(|event| {
+                matches!(&event.body, EventBody::AttemptFinished { state, .. }
+                    if *state == AttemptState::Succeeded)
+            });
+            self.append_later(lease, ends);
+            return self.append_as_told(lease, rest).await;
+        }
+        if self.lab.has_bug(Bug::LaunchesUnrecorded) {
+            self.append_later(lease, events.to_vec());
+            return Ok(());
+        }
+        self.append_as_told(lease, events.to_vec()).await
+    }
+
+    async fn interrupt_dead_runs(&self, now: Timestamp) -> StoreResult<Vec<RunId>> {
+        let process = self.process;
+        self.write(true, move |lab, tables| {
+            let alive = |engine: &EngineId| Self::is_alive(lab, process, engine);
+            let interrupted = tables.interrupt_dead_runs(now, alive);
+            for run in &interrupted {
+                lab.note(|| format!("{process:?} finds run {run} interrupted"));
+                lab.judge().run_interrupted(run);
+            }
+            Ok(interrupted)
+        })
+        .await
+    }
+
+    async fn request_cancel(&self, run: &RunId, _: Timestamp) -> StoreResult<()> {
+        let run = run.clone();
+        self.write(true, move |_, tables| tables.request_cancel(&run)).await
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> StoreResult<bool> {
+        self.read(|tables| {
+            let held = tables.run(run).and_then(|run| run.lease.as_ref());
+            held.is_some_and(|held| held.cancel_requested)
+        })
+        .await
+    }
+
+    async fn find_cached(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> StoreResult<Vec<Option<CachedOutputs>>> {
+        self.read(|tables| fingerprints.iter().map(|print| tables.find_cached(print)).collect())
+            .await
+    }
+
+    async fn source_stamps(&self, paths: &[String]) -> StoreResult<Vec<Option<SourceStamp>>> {
+        self.read(|tables| paths.iter().map(|path| tables.stamps.get(path).cloned()).collect())
+            .await
+    }
+
+    async fn keep_source_stamps(&self, stamps: &[SourceStamp]) -> StoreResult<()> {
+        let stamps = stamps.to_vec();
+        self.write(true, move |_, tables| {
+            let kept = Arc::make_mut(&mut tables.stamps);
+            kept.extend(stamps.into_iter().map(|stamp| (stamp.path.clone(), stamp)));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn find_runs(&self, _: &str) -> StoreResult<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
+    async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
+        self.read(|tables| tables.runs.iter().rev().take(limit).map(|run| run.summary()).collect())
+            .await
+    }
+
+    async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {
+        self.read(|tables| tables.run(run).map(|run| run.record())).await
+    }
+
+    async fn params(&self, _: &RunId) -> StoreResult<Vec<ParamRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn stages(&self, run: &RunId) -> StoreResult<Vec<StageRecord>> {
+        self.read(|tables| tables.run(run).map(|run| run.stage_records()).unwrap_or_default()).await
+    }
+
+    async fn attempts(&self, _: &RunId) -> StoreResult<Vec<AttemptRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn latest_metrics(&self, _: &RunId) -> StoreResult<Vec<MetricSummary>> {
+        Ok(Vec::new())
+    }
+
+    async fn series(&self, _: &RunId, _: Option<&str>) -> StoreResult<Vec<Series>> {
+        Ok(Vec::new())
+    }
+
+    async fn stage_parts(&self, _: &RunId) -> StoreResult<Vec<(StageName, Value)>> {
+        Ok(Vec::new())
+    }
+
+    async fn artifacts(&self, run: &RunId) -> StoreResult<Vec<ArtifactRecord>> {
+        self.read(|tables| tables.artifacts(run)).await
+    }
+
+    async fn inputs(&self, _: &RunId) -> StoreResult<Vec<InputRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn events(&self, run: &RunId, after: Option<i64>) -> StoreResult<Vec<EventRecord>> {
+        self.read(|tables| {
+            let events = tables.run(run).map(|run| &run.events).into_iter().flatten();
+            events
+                .filter(|(sequence, _)| after.is_none_or(|after| **sequence > after))
+                .map(|(sequence, event)| EventRecord {
+                    sequence: *sequence,
+                    event: (**event).clone(),
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn model_version(
+        &self,
+        _: &ModelName,
+        _: Option<&str>,
+    ) -> StoreResult<Option<ModelVersion>> {
+        Ok(None)
+    }
+
+    async fn apply_effect(&self, _: &Effect, _: Timestamp) -> StoreResult<()> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// An event in a few words.
+pub fn brief(body: &EventBody) -> String {
+    use EventBody::*;
+    match body {
+        AttemptStarted { stage, attempt, token, .. } => {
+            format!("{stage}/{attempt} starts ({:x})", token.0 & 0xffff)
+        }
+        AttemptFinished { stage, attempt, state, token, .. } => {
+            format!("{stage}/{attempt} {state} ({:x})", token.0 & 0xffff)
+        }
+        StageCached { stage, origin, .. } => format!("{stage} cached from {}", origin.run),
+        StageSkipped { stage, .. } => format!("{stage} skipped"),
+        StageCancelled { stage } => format!("{stage} cancelled"),
+        RetryScheduled { stage, .. } => format!("{stage} is to be tried again"),
+        RunFinished { state } => format!("the run {state}"),
+        RunStarted { .. } => "the run starts".to_owned(),
+        AttemptSpawned { stage, .. } => format!("{stage} spawned"),
+        Metrics { stage, .. } => format!("{stage} measured"),
+        Progress { stage, .. } => format!("{stage} came further"),
+        StageRequeued { stage } => format!("{stage} is to be done again"),
+        StageExpanded { stage, instances } => format!("{stage} has {} instances", instances.len()),
+        StageGathered { stage, state } => format!("{stage} gathered: {state}"),
+    }
+}
+
+impl Lab {
+    /// Appends, as the database does it, and with the bugs that are planted in it.
+    fn append(
+        &self,
+        process: ProcessId,
+        tables: &mut Tables,
+        lease: &Lease,
+        batch: &[Event],
+    ) -> StoreResult<()> {
+        let before = tables.clone();
+        let done = if self.has_bug(Bug::ForgetsAcknowledged) {
+            Ok(())
+        } else if self.has_bug(Bug::PublishesStale) {
+            tables.append_unchecked(lease, batch, true)
+        } else if self.has_bug(Bug::WritesWithoutLease) {
+            tables.append_unchecked(lease, batch, false)
+        } else {
+            tables.append(lease, batch)
+        };
+        if done.is_ok() {
+            self.judge().appended(self, process, lease, batch, &before, tables);
+        }
+        done
+    }
+}
+
+/// Bugs of the database.
+impl Tables {
+    /// Takes what finished back, so that it is done again.
+    fn forget_finished(&mut self, run: &RunId) {
+        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == *run) {
+            for stage in &mut Arc::make_mut(run).stages {
+                stage.state = AttemptState::Queued;
+                stage.fingerprint = None;
+            }
+        }
+        self.fingerprints = Arc::default();
+    }
+
+    /// Takes the lease of a batch for valid, whatever it is, or even its tokens.
+    fn append_unchecked(
+        &mut self,
+        lease: &Lease,
+        batch: &[Event],
+        even_tokens: bool,
+    ) -> StoreResult<()> {
+        let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) else {
+            return Ok(());
+        };
+        let run = Arc::make_mut(run);
+        let held = run.lease.clone();
+        if let Some(held) = &mut run.lease {
+            held.engine.token = lease.engine;
+        }
+        for event in batch.iter().filter(|_| even_tokens) {
+            if let EventBody::AttemptFinished { stage, attempt, token, .. } = &event.body
+                && let Some(place) = run.place(stage)
+                && let Some(row) = run.attempts.get_mut(&(place, *attempt))
+            {
+                (row.token, row.state) = (*token, AttemptState::Running);
+                run.stages[place].state = AttemptState::Running;
+            }
+        }
+        let done = self.append(lease, batch);
+        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) {
+            Arc::make_mut(run).lease = held.filter(|_| run.finished.is_none());
+        }
+        done
+    }
+}
