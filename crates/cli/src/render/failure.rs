@@ -85,13 +85,11 @@ impl FailureReport<'_> {
 }
 
 /// Whether how the process ended is worth a line beside the message of the failure.
-fn says_more(exit: Exit, failure: &Failure) -> bool {
+const fn says_more(exit: Exit, failure: &Failure) -> bool {
     match exit {
-        Exit::Code(126 | 127) => true,
-        // `code 3` is what the message of a failed program says already; of a kind that told why
-        // it failed, the code of its worker says nothing.
+        // The message of a failed program says its code already; of a kind that told why it
+        // failed, the code of its worker says nothing.
         Exit::Code(_) => false,
-        // Which signal it was is in the message, too.
         Exit::Signal(_) => !matches!(failure.cause, FailureCause::Timeout | FailureCause::Signal),
     }
 }
