@@ -15,7 +15,7 @@ use wick_pipeline::files;
 use wick_pipeline::subpipeline::Role;
 use wick_pipeline::{
     Condition, Diagnostic, Diagnostics, Given, KnownList, Loader, Override, Pipeline, Schedule,
-    Severity, Sources, Spanned, Stage,
+    Severity, Sources, Span, Spanned, Stage,
 };
 use wick_stage::{Checked, Issue, Kind, Known, PortFacts, Ports, Registry};
 
@@ -276,8 +276,12 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     /// Lets the kind look at what arrives at the stage.
     fn check_stage(&mut self, place: usize) {
+        let mut told = None;
         for asked in std::mem::take(&mut self.drafts[place].asked) {
-            self.check_metric(&asked);
+            // All instances are asked at one place.
+            if told != Some(asked.span) && self.check_metric(&asked) {
+                told = Some(asked.span);
+            }
         }
         let draft = &self.drafts[place];
         let inputs: IndexMap<PortName, PortFacts> =
@@ -326,15 +330,15 @@ impl<'a, 'd> Checker<'a, 'd> {
         }
     }
 
-    /// Whether the stage that is asked for a metric reports it, as far as that is known.
-    fn check_metric(&mut self, asked: &Asked) {
+    /// Tells if the stage that is asked for a metric does not report it, as far as that is known.
+    fn check_metric(&mut self, asked: &Asked) -> bool {
         let maker = &self.drafts[asked.stage];
         let Some(known) = maker.checked.as_ref().and_then(|checked| checked.metrics.as_ref())
         else {
-            return;
+            return false;
         };
         if known.contains(&asked.key) {
-            return;
+            return false;
         }
         let message =
             format!("stage `{}` reports no metric `{}`", maker.stage.name.value, asked.key);
@@ -344,6 +348,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         };
         self.diagnostics
             .push(Diagnostic::error("unknown-metric", asked.span, message).maybe_help(help));
+        true
     }
 
     /// The folder that paths in `stage` are meant from: that of the file it is written in.
@@ -376,6 +381,13 @@ fn ports_of(
     Some(ports)
 }
 
+/// The ports of a template must be known before its list is.
+fn depends_on_item(stage: &Stage, at: Span) -> Diagnostic {
+    let message = format!("what stage `{}` takes and makes depends on the item", stage.name.value);
+    Diagnostic::error("bad-config", at, message)
+        .help("let all of its instances have the same inputs and outputs")
+}
+
 /// The ports that a stage has whatever the item is, and the samples that make them.
 fn ports_of_samples(
     stage: &Stage,
@@ -393,23 +405,18 @@ fn ports_of_samples(
                 configs.push(config);
             }
             Ok(_) => {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "bad-config",
-                        stage.with_key.unwrap_or(stage.name.span),
-                        format!("what stage `{}` makes depends on the item", stage.name.value),
-                    )
-                    .help("let every instance have the same inputs and outputs"),
-                );
+                let at = stage.with_key.unwrap_or(stage.name.span);
+                diagnostics.push(depends_on_item(stage, at));
                 return None;
             }
             Err(issues) => refused.push(issues),
         }
     }
     if found.is_none() {
-        // Nothing that was tried will do: the kind says why not.
+        // Nothing that was tried will do: the place that the kind points at decides too much.
         for issue in refused.into_iter().next().unwrap_or_default() {
-            diagnostics.push(place::diagnostic(stage, issue));
+            let at = place::diagnostic(stage, issue).span;
+            diagnostics.push(depends_on_item(stage, at));
         }
     }
     let varied = samples.varied && configs.len() > 1;
