@@ -105,21 +105,3 @@ fn two_tables_are_learned_in_the_same_way() {
     assert!(metric(&sandbox, "birds/evaluate", "accuracy") >= 0.95);
     sandbox.wick(&["models"]).ends_with(0).says(&["penguin-species"]);
 }
-
-#[test]
-fn the_best_of_a_grid_is_registered_if_it_is_good_enough() {
-    let sandbox = sandbox_with("iris-grid.yaml", |text| text);
-    sandbox.wick(&["run", "iris-grid.yaml"]).ends_with(0);
-    let states = sandbox.states("@last");
-    assert_eq!(states.len(), 10, "{states:?}");
-    for (stage, state) in &states {
-        assert_eq!(state, "succeeded", "{stage}");
-    }
-    assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.9);
-    sandbox.json(&["models", "iris-grid", "-o", "json"]);
-    // Nothing is good enough now: only the register stage is looked at anew.
-    sandbox.wick(&["run", "iris-grid.yaml", "-p", "enough=1.1"]).ends_with(0);
-    let states = sandbox.states("@last");
-    let register = states.iter().find(|(stage, _)| stage == "register");
-    assert_eq!(register.map(|(_, state)| state.as_str()), Some("skipped"), "{states:?}");
-}
