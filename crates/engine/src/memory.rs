@@ -14,10 +14,13 @@ use wick_core::{Exit, Failure, FailureCause};
 
 use crate::log::tail_log;
 
-/// How much data a process may have beyond the stage's limit, in bytes. Data counts when it is
-/// asked for, not when it is used: the stacks of threads that are hardly touched, what an
-/// allocator keeps ahead. Measured: a worker that does nothing has 20 MB of it.
-const HEADROOM: u64 = 64 << 20;
+/// How much data a program may have beyond the stage's limit, in bytes. Data counts when it is
+/// asked for, not when it is used: what an allocator keeps ahead, for one.
+const HEADROOM: u64 = 16 << 20;
+
+/// How much data a worker may have beyond the stage's limit, in bytes: its own pools of threads
+/// and tables, whatever the stage does. Measured: 20 to 50 MiB.
+const WORKER_HEADROOM: u64 = 64 << 20;
 
 /// The stack that is set aside for a thread, in bytes: the common default.
 const STACK: u64 = 8 << 20;
@@ -43,6 +46,11 @@ const SIGNS: &[&str] = &[
     "outofmemoryerror",
 ];
 
+/// What programs say when a thread cannot be made, which needs memory for its stack, but can have
+/// other reasons.
+const WEAK_SIGNS: &[&str] =
+    &["could not spawn thread", "failed to spawn thread", "start new thread"];
+
 /// How much memory an attempt may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryLimit {
@@ -53,10 +61,19 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// A limit of `bytes` for a stage that may use `cpus` processors.
-    pub const fn new(bytes: u64, cpus: u32) -> Self {
-        let data = bytes.saturating_add(HEADROOM).saturating_add(STACK * cpus as u64);
-        Self { bytes, data }
+    /// A limit of `bytes` for a program that may use `cpus` processors.
+    pub const fn of_program(bytes: u64, cpus: u32) -> Self {
+        Self::with(bytes, HEADROOM, cpus)
+    }
+
+    /// A limit of `bytes` for a worker that may use `cpus` processors.
+    pub const fn of_worker(bytes: u64, cpus: u32) -> Self {
+        Self::with(bytes, WORKER_HEADROOM, cpus)
+    }
+
+    /// The stacks of threads count in full as well, and are hardly touched.
+    const fn with(bytes: u64, headroom: u64, cpus: u32) -> Self {
+        Self { bytes, data: bytes.saturating_add(headroom).saturating_add(STACK * cpus as u64) }
     }
 }
 
@@ -80,27 +97,28 @@ impl MemoryUse<'_> {
         if let Some(kills) = self.kills {
             return kills > 0;
         }
+        // Most such ends far from the limit have nothing to do with memory.
+        let is_near = self.peak >= limit.bytes / 4 * 3;
         let says = |text: &str| {
             let text = text.to_lowercase();
-            SIGNS.iter().any(|sign| text.contains(sign))
+            let has = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+            has(SIGNS) || is_near && has(WEAK_SIGNS)
         };
-        if failure.is_some_and(|failure| {
-            std::iter::once(&failure.message).chain(&failure.chain).any(|text| says(text))
-        }) {
-            return true;
-        }
-        // A worker that says why it failed knows better than its log.
-        if failure.is_some() {
-            return false;
+        if let Some(failure) = failure {
+            if matches!(failure.cause, FailureCause::Gate | FailureCause::Config) {
+                return false;
+            }
+            if std::iter::once(&failure.message).chain(&failure.chain).any(|text| says(text)) {
+                return true;
+            }
         }
         let printed = self.log.and_then(|log| tail_log(log, LINES).ok()).unwrap_or_default();
         if printed.iter().any(|line| says(line)) {
             return true;
         }
-        // Programs that do not look at what an allocation returns: dash, for one. Only if they
-        // had come near the limit: most such ends have nothing to do with memory.
+        // Programs that do not look at what an allocation returns: dash, for one.
         let crashed = matches!(exit, Some(Exit::Signal(libc::SIGSEGV | libc::SIGABRT)));
-        crashed && self.peak >= limit.bytes / 4 * 3
+        failure.is_none() && crashed && is_near
     }
 
     /// The failure of an attempt that ran out of memory; `what` is its process.
@@ -110,10 +128,10 @@ impl MemoryUse<'_> {
                 let bytes = size(limit.bytes);
                 let peak = match self.peak {
                     0 => String::new(),
-                    peak => format!(", and had {} at its peak", size(peak.min(limit.data))),
+                    peak => format!(", and its peak was {}", size(peak)),
                 };
                 (
-                    format!("{what} ran out of memory: the stage may use {bytes}{peak}"),
+                    format!("{what} needed more memory than the {bytes} of its stage{peak}"),
                     "raise `resources.memory` of the stage, or let it hold less at a time",
                 )
             }
@@ -154,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
         std::fs::write(&path, log).expect("written");
-        let limit = MemoryLimit::new(100 << 20, 2);
+        let limit = MemoryLimit::of_program(100 << 20, 2);
         let used = MemoryUse { limit: Some(&limit), peak, kills, log: Some(&path) };
         used.ran_out(Some(exit), None)
     }
@@ -167,6 +185,9 @@ mod tests {
         assert!(ran_out("  what():  std::bad_alloc\n", Exit::Signal(6), 0, None));
         assert!(ran_out("sort: memory exhausted\n", Exit::Code(2), 0, None));
         assert!(!ran_out("no such file\n", failed, 200 << 20, None));
+        let threads = "could not spawn threads: Resource temporarily unavailable\n";
+        assert!(ran_out(threads, failed, 80 << 20, None));
+        assert!(!ran_out(threads, failed, 10 << 20, None), "perhaps too many processes");
         assert!(ran_out("", Exit::Signal(11), 80 << 20, None), "a crash near the limit");
         assert!(!ran_out("", Exit::Signal(11), 10 << 20, None), "a crash far from it");
         let used = MemoryUse::default();
@@ -181,22 +202,24 @@ mod tests {
 
     #[test]
     fn a_workers_own_words_count() {
-        let limit = MemoryLimit::new(1 << 20, 1);
+        let limit = MemoryLimit::of_program(1 << 20, 1);
         let used = MemoryUse { limit: Some(&limit), ..MemoryUse::default() };
         let mut failure = used.failure("the worker", None);
         failure.message = "cannot map the table".to_owned();
         assert!(!used.ran_out(None, Some(&failure)));
         failure.chain = vec!["Cannot allocate memory (os error 12)".to_owned()];
         assert!(used.ran_out(None, Some(&failure)));
+        failure.cause = FailureCause::Gate;
+        assert!(!used.ran_out(None, Some(&failure)), "a gate is a gate");
     }
 
     #[test]
     fn the_failure_says_limit_peak_and_mend() {
-        let limit = MemoryLimit::new(1536 << 20, 1);
+        let limit = MemoryLimit::of_program(1536 << 20, 1);
         let used = MemoryUse { limit: Some(&limit), peak: 200 << 20, kills: None, log: None };
         let failure = used.failure("the program", Some(Exit::Signal(9)));
-        let message = "the program ran out of memory: the stage may use 1.5 GiB, and had 200 MiB \
-                       at its peak";
+        let message = "the program needed more memory than the 1.5 GiB of its stage, and its peak \
+                       was 200 MiB";
         assert_eq!(failure.message, message);
         assert!(failure.help.expect("a mend").contains("`resources.memory`"));
         assert!(!failure.cause.is_transient());

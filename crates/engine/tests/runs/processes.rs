@@ -42,7 +42,7 @@ fn a_program_out_of_memory_is_told_apart() {
     assert_eq!(failed.failure.cause, FailureCause::OutOfMemory, "{:?}", failed.failure);
     assert_eq!(failed.attempt, 1, "it is not tried again");
     let message = &failed.failure.message;
-    assert!(message.starts_with("the program ran out of memory: the stage may use 64 MiB"));
+    assert!(message.starts_with("the program needed more memory than the 64 MiB of its stage"));
     assert!(failed.failure.help.as_ref().is_some_and(|help| help.contains("resources.memory")));
 }
 
@@ -56,7 +56,7 @@ fn a_worker_out_of_memory_is_told_apart() {
     assert_eq!(project.state(&outcome.run, "fits"), AttemptState::Succeeded, "{outcome:?}");
     let failure = &outcome.failed[0].failure;
     assert_eq!(failure.cause, FailureCause::OutOfMemory, "{failure:?}");
-    assert!(failure.message.starts_with("the worker ran out of memory"), "{failure:?}");
+    assert!(failure.message.starts_with("the worker needed more memory"), "{failure:?}");
 }
 
 fn a_limit_leaves_others_alone() {

@@ -38,6 +38,10 @@ const THREADS: &[&str] = &[
 /// a worker is split over rayon's pool.
 const ONE_THREAD: &str = "CANDLE_NUM_THREADS";
 
+/// Whether Rust tells on its end by which calls it came there. That needs memory, and without any
+/// left a worker that tries can wait for ever for itself: not where memory is limited.
+const BACKTRACE: &str = "RUST_BACKTRACE";
+
 /// Variables that tell a program of its attempt: those of another attempt are not handed on.
 const MARKS: &[&str] = &[RUN_MARK, "WICK_STAGE", "WICK_ATTEMPT", "WICK_OUTPUTS", "WICK_METRICS"];
 
@@ -189,8 +193,11 @@ impl Preparation {
             let mut sources = secrets.iter().map(|secret| &secret.source);
             sources.any(|source| matches!(source, SecretSource::Environment(of) if name == &**of))
         };
+        let is_limited = self.submission.planned().resources.memory.is_some();
         let own = |name: &OsStr| {
-            name == ONE_THREAD || THREADS.iter().chain(MARKS).any(|threads| name == *threads)
+            name == ONE_THREAD
+                || THREADS.iter().chain(MARKS).any(|own| name == *own)
+                || is_limited && name == BACKTRACE
         };
         std::env::vars_os()
             .filter(|(name, _)| !own(name) && !is_secret(name))
@@ -206,6 +213,10 @@ impl Preparation {
     /// How much memory the attempt may use.
     fn memory(&self) -> Option<MemoryLimit> {
         let resources = &self.submission.planned().resources;
-        resources.memory.map(|bytes| MemoryLimit::new(bytes, resources.cpus.max(1)))
+        let (bytes, cpus) = (resources.memory?, resources.cpus.max(1));
+        Some(match &self.command {
+            Some(_) => MemoryLimit::of_program(bytes, cpus),
+            None => MemoryLimit::of_worker(bytes, cpus),
+        })
     }
 }
