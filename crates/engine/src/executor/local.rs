@@ -354,7 +354,7 @@ impl LocalExecutor {
             }
             let Look { mut points, progress, .. } = running.reports.read(now);
             if !points.is_empty() {
-                running.masks().mask_points(&mut points);
+                running.make_harmless(&mut points);
                 tell(Change::Measured(points));
             }
             if let Some(progress) = progress {

@@ -170,3 +170,69 @@ extern "C" fn child(start: *mut c_void) -> c_int {
         libc::_exit(127)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(entrance: Option<CString>, data: Option<u64>, script: &CStr) -> (String, i32) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let log = std::fs::File::create(&path).expect("made").into();
+        let order = Order {
+            folder: c"/",
+            log: &log,
+            programs: &[c"/nowhere/sh", c"/bin/sh"],
+            arguments: &[c"sh", c"-c", script],
+            environment: &[c"PATH=/usr/bin:/bin"],
+            data,
+            entrance,
+        };
+        let mut spawner = Spawner::new().expect("a spawner");
+        let pid = spawner.spawn(&order).expect("it starts");
+        let mut status = 0;
+        // SAFETY: `status` is valid for writing; nobody else waits for the child.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        (std::fs::read_to_string(&path).expect("a log"), status)
+    }
+
+    #[test]
+    fn a_process_enters_its_control_group_before_its_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entrance = folder.path().join("cgroup.procs");
+        std::fs::write(&entrance, "").expect("written");
+        let path = CString::new(entrance.to_str().expect("text")).expect("a path");
+        let script = CString::new(format!("cat {}", entrance.display())).expect("a script");
+        assert_eq!(run(Some(path), None, &script), ("0".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_process_gets_its_limit_and_this_one_does_not() {
+        let limit = || {
+            let mut data = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: `data` is valid for writing.
+            unsafe { libc::getrlimit(libc::RLIMIT_DATA, &raw mut data) };
+            (data.rlim_cur, data.rlim_max)
+        };
+        let before = limit();
+        assert_eq!(run(None, Some(64 << 20), c"ulimit -d"), ("65536\n".to_owned(), 0));
+        assert_eq!(limit(), before);
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_entered_refuses_the_start() {
+        let log = std::fs::File::open("/dev/null").expect("opened").into();
+        let order = Order {
+            folder: c"/",
+            log: &log,
+            programs: &[c"/bin/true"],
+            arguments: &[c"true"],
+            environment: &[],
+            data: None,
+            entrance: Some(c"/nowhere/cgroup.procs".to_owned()),
+        };
+        let refused = Spawner::new().expect("a spawner").spawn(&order);
+        let (step, error) = refused.expect_err("there is no such group");
+        assert_eq!((step, error.kind()), (SpawnStep::Memory, io::ErrorKind::NotFound));
+    }
+}

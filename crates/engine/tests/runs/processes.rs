@@ -106,6 +106,7 @@ fn a_secret_reaches_its_program() {
         printf sword/; sleep 0.02; echo 'fish?17'
         printf \"$TOKEN\" | base64
         echo '{\"metric\": \"sword/fish?17\", \"value\": 1}' >> $WICK_METRICS
+        echo '{\"metric\": \"\\u001b[31mred\", \"value\": 2}' >> $WICK_METRICS
         echo 5 > ${outputs.fine}
         yes \"filler $TOKEN\" | head -c 3000000
         echo; echo done
@@ -122,6 +123,7 @@ fn a_secret_reaches_its_program() {
     assert!(log.ends_with("done\n"));
     assert_eq!(log.matches("filler ***").count(), 3_000_000 / "filler sword/fish?17\n".len());
     assert_eq!(project.metric(&outcome.run, "***"), [(0, 1.0)]);
+    assert_eq!(project.metric(&outcome.run, "red"), [(0, 2.0)], "no terminal is to obey a name");
     for (file, bytes) in files_in(&project.folder) {
         // What the program writes into files is its own.
         if file.ends_with("metrics.jsonl") {
@@ -349,6 +351,17 @@ wait
         assert!(engine.try_wait().expect("asked").is_none(), "it ended too soon");
         std::thread::sleep(Duration::from_millis(3));
     }
+    let dead = project.runtime.block_on(project.store.find_runs("@last")).expect("asked").remove(0);
+    let recorded = || {
+        let recorded = wick_engine::orphans::recorded(project.store.as_ref(), &dead);
+        project.runtime.block_on(recorded).expect("asked").expect("it runs here")
+    };
+    while recorded().is_empty() {
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    let parent = recorded()[0];
+    assert_ne!(parent.started, 0);
+    assert_eq!(wick_engine::orphans::started(parent.pid), Some(parent.started));
     // Both at once: neither sees the other's end.
     let signal = |pid: i32, signal: i32| {
         // SAFETY: a call without pointers, to processes that this test has started.
@@ -364,9 +377,8 @@ wait
         let pid = pid.parse().expect("a pid");
         assert!(wick_store::process_start(pid).is_some(), "the test makes no orphans");
     }
-    let dead = project.runtime.block_on(project.store.find_runs("@last")).expect("asked").remove(0);
     let outcome = project.rerun(&dead);
-    assert_eq!((outcome.run, outcome.state), (dead, RunState::Succeeded));
+    assert_eq!((outcome.run, outcome.state), (dead.clone(), RunState::Succeeded));
     for pid in orphans() {
         assert!(!is_alive(&pid), "{pid} was left behind");
     }

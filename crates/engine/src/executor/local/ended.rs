@@ -165,7 +165,7 @@ impl LocalExecutor {
     fn measured(&mut self, stage: StageIndex, attempt: u32, mut points: Vec<MetricPoint>) {
         if !points.is_empty() {
             if let Some(running) = running(&mut self.running, stage, attempt) {
-                running.masks().mask_points(&mut points);
+                running.make_harmless(&mut points);
             }
             self.tell(stage, attempt, Change::Measured(points));
         }

@@ -16,6 +16,7 @@ use crate::command::launch::ProcessSpec;
 use crate::dispatcher::StopReason;
 use crate::executor::Submission;
 use crate::folder::COMMAND_METRICS;
+use crate::log::printable;
 use crate::mask::Masks;
 use crate::memory::MemoryUse;
 use crate::tail::{MetricsTail, WorkerTail};
@@ -97,6 +98,17 @@ impl Running {
     /// What must not be seen of the attempt.
     pub fn masks(&self) -> Masks {
         self.spec.as_ref().map(|spec| spec.masks.clone()).unwrap_or_default()
+    }
+
+    /// Takes out of the names of metrics what must not be seen, and what a terminal would obey:
+    /// they come from programs and from data.
+    pub fn make_harmless(&self, points: &mut [MetricPoint]) {
+        self.masks().mask_points(points);
+        for point in points {
+            if point.key.chars().any(char::is_control) {
+                point.key = printable(&point.key, point.key.len()).into();
+            }
+        }
     }
 
     /// What is known of its memory, now that it has ended; `log` is its log.
