@@ -1,6 +1,14 @@
 //! Bugs that are planted, one at a time, to see that the simulation finds them.
 
+use std::sync::Arc;
+
+use wick_core::{AttemptState, Event, EventBody, RunId};
+use wick_store::{Lease, StoreResult};
+
+use crate::database::Tables;
 use crate::judge::Invariant;
+use crate::lab::Lab;
+use crate::scheduler::ProcessId;
 
 /// A bug of the world around the engine, which looks from outside like one of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,5 +72,76 @@ impl Bug {
             Bug::RunsFinishedAgain => Invariant::NotRepeated,
             Bug::PublishesNothing | Bug::ServesWhatIsGone => Invariant::BytesFirst,
         }
+    }
+}
+
+impl Lab {
+    /// Appends, as the database does it, and with the bugs that are planted in it.
+    pub fn append(
+        &self,
+        process: ProcessId,
+        tables: &mut Tables,
+        lease: &Lease,
+        batch: &[Event],
+    ) -> StoreResult<()> {
+        let before = tables.clone();
+        let done = if self.has_bug(Bug::ForgetsAcknowledged) {
+            Ok(())
+        } else if self.has_bug(Bug::PublishesStale) {
+            tables.append_unchecked(lease, batch, true)
+        } else if self.has_bug(Bug::WritesWithoutLease) {
+            tables.append_unchecked(lease, batch, false)
+        } else {
+            tables.append(lease, batch)
+        };
+        if done.is_ok() {
+            self.judge().appended(self, process, lease, batch, &before, tables);
+        }
+        done
+    }
+}
+
+/// Bugs of the database.
+impl Tables {
+    /// Takes what finished back, so that it is done again.
+    pub fn forget_finished(&mut self, run: &RunId) {
+        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == *run) {
+            for stage in &mut Arc::make_mut(run).stages {
+                stage.state = AttemptState::Queued;
+                stage.fingerprint = None;
+            }
+        }
+        self.fingerprints = Arc::default();
+    }
+
+    /// Takes the lease of a batch for valid, whatever it is, or even its tokens.
+    fn append_unchecked(
+        &mut self,
+        lease: &Lease,
+        batch: &[Event],
+        even_tokens: bool,
+    ) -> StoreResult<()> {
+        let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) else {
+            return Ok(());
+        };
+        let run = Arc::make_mut(run);
+        let held = run.lease.clone();
+        if let Some(held) = &mut run.lease {
+            held.engine.token = lease.engine;
+        }
+        for event in batch.iter().filter(|_| even_tokens) {
+            if let EventBody::AttemptFinished { stage, attempt, token, .. } = &event.body
+                && let Some(place) = run.place(stage)
+                && let Some(row) = run.attempts.get_mut(&(place, *attempt))
+            {
+                (row.token, row.state) = (*token, AttemptState::Running);
+                run.stages[place].state = AttemptState::Running;
+            }
+        }
+        let done = self.append(lease, batch);
+        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) {
+            Arc::make_mut(run).lease = held.filter(|_| run.finished.is_none());
+        }
+        done
     }
 }

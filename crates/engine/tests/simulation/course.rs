@@ -18,7 +18,7 @@ use crate::judge::{Invariant, Violation};
 use crate::lab::{Faults, Lab, Machine};
 use crate::process::{Process, Watcher};
 use crate::scheduler::{OUTSIDE, ProcessId, Step, lock};
-use crate::store::SimulatedStore;
+use crate::way::SimulatedStore;
 use crate::workers::SimulatedExecutors;
 
 /// The most steps of a course. One that takes more does not end.

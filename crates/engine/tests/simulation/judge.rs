@@ -13,7 +13,7 @@ use wick_core::{
 };
 use wick_engine::executor::Submission;
 use wick_engine::{EngineError, EngineResult, RunOutcome, Slots, Totals};
-use wick_plan::Plan;
+use wick_plan::{Join, Plan};
 use wick_store::{Lease, StoreError};
 
 use crate::database::Tables;
@@ -340,15 +340,21 @@ impl Judge {
     ) {
         let planned = submission.planned();
         let plan: &Plan = &submission.plan;
-        for need in planned.needs() {
-            let place = run.place(&plan.stage(need).name);
-            let state = place.map(|place| run.stages[place].state);
-            let is_there = state.is_some_and(AttemptState::has_outputs);
-            self.check(is_there, Invariant::InputsFirst, || {
-                let need = &plan.stage(need).name;
-                format!("{} starts, but {need} is {state:?}", planned.name)
-            });
-        }
+        let states: Vec<Option<AttemptState>> = planned
+            .needs()
+            .map(|need| Some(run.stages[run.place(&plan.stage(need).name)?].state))
+            .collect();
+        let has = |state: &Option<AttemptState>| state.is_some_and(AttemptState::has_outputs);
+        let are_met = match planned.join {
+            Join::All => states.iter().all(has),
+            Join::Any => {
+                states.iter().all(|state| state.is_some_and(AttemptState::is_final))
+                    && states.iter().any(has)
+            }
+        };
+        self.check(are_met, Invariant::InputsFirst, || {
+            format!("{} starts, but what it needs is {states:?}", planned.name)
+        });
         for (input, submitted) in planned.inputs.iter().zip(&submission.inputs) {
             let from = input.from()[0];
             let place = run.place(&plan.stage(from).name);

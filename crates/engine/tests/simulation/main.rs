@@ -19,6 +19,7 @@ mod lab;
 mod process;
 mod scheduler;
 mod store;
+mod way;
 mod workers;
 
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use wick_store::{EngineId, SourceStamp};
 use crate::bugs::Bug;
 use crate::lab::Lab;
 use crate::scheduler::{ProcessId, lock};
-use crate::store::host_name;
+use crate::way::host_name;
 
 /// A process of the simulation.
 #[derive(Clone)]

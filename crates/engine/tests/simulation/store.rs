@@ -1,10 +1,6 @@
-//! A store as one process has it: the [database](crate::database) behind everything that can go
-//! wrong on the way to it.
+//! The store as a process has it, at the end of its [way](crate::way) to the database.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,149 +15,12 @@ use wick_store::{
 };
 
 use crate::bugs::Bug;
-use crate::database::{Tables, is_replaceable, refusal, unknown};
+use crate::database::{Tables, is_replaceable};
 use crate::lab::Lab;
-use crate::scheduler::{DATABASE, ProcessId, lock};
-
-/// The store, as `process` has it.
-pub struct SimulatedStore {
-    pub lab: Arc<Lab>,
-    pub process: ProcessId,
-}
-
-/// What becomes of a write.
-enum Fate {
-    Fine,
-    Refused,
-    /// It happens, and nobody hears of it.
-    Unheard,
-    /// It does not happen, and nobody hears of it.
-    Unsent,
-    /// Nobody hears of it, and it happens later.
-    Late(Duration),
-}
-
-/// A transaction that is under way at the server: others wait for it.
-struct Held(Arc<Lab>);
-
-impl Held {
-    fn new(lab: &Arc<Lab>) -> Self {
-        lab.held.fetch_add(1, Ordering::Relaxed);
-        Self(lab.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Lets others go first.
-struct Yield(bool);
-
-impl Future for Yield {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.0, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
+use crate::scheduler::DATABASE;
+use crate::way::SimulatedStore;
 
 impl SimulatedStore {
-    /// The way to the database, or back. A process can die on it.
-    async fn way(&self) {
-        Yield(false).await;
-        let wait = self.lab.dice().wait(self.lab.faults.store_wait);
-        self.lab.scheduler.sleep(wait).await;
-    }
-
-    async fn read<T>(&self, look: impl FnOnce(&Tables) -> T + Send) -> StoreResult<T> {
-        self.way().await;
-        if self.lab.strikes(self.lab.faults.refuse) {
-            return Err(refusal("the database is locked"));
-        }
-        let answer = look(&lock(&self.lab.tables).tables);
-        // The way back is taken elsewhere: what was read is the process's own by now.
-        Ok(answer)
-    }
-
-    fn fate(&self) -> Fate {
-        let lab = &self.lab;
-        if lab.strikes(lab.faults.refuse) {
-            return Fate::Refused;
-        }
-        if lab.strikes(lab.faults.unknown) {
-            let mut dice = lab.dice();
-            return match dice.below(4) {
-                0 | 1 => Fate::Unheard,
-                2 => Fate::Unsent,
-                _ => Fate::Late(dice.wait(Duration::from_millis(300))),
-            };
-        }
-        Fate::Fine
-    }
-
-    /// Lets the server do it, whatever becomes of this process.
-    fn serve<T: Send + 'static>(
-        &self,
-        flushed: bool,
-        wait: Duration,
-        work: impl FnOnce(&Lab, &mut Tables) -> StoreResult<T> + Send + 'static,
-    ) -> tokio::sync::oneshot::Receiver<StoreResult<T>> {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        let lab = self.lab.clone();
-        let held = Held::new(&lab);
-        let wait = self.lab.scheduler.sleep(wait);
-        let task = async move {
-            wait.await;
-            let _ = answer.send(lab.commit(flushed, work));
-            drop(held);
-        };
-        self.lab.scheduler.spawn(DATABASE, Box::pin(task));
-        answered
-    }
-
-    /// One transaction.
-    async fn write<T: Send + 'static>(
-        &self,
-        flushed: bool,
-        work: impl FnOnce(&Lab, &mut Tables) -> StoreResult<T> + Send + 'static,
-    ) -> StoreResult<T> {
-        self.way().await;
-        let fate = self.fate();
-        // Transactions come one after the other, though their commits are seen late.
-        while self.lab.held.load(Ordering::Relaxed) > 0 {
-            self.lab.scheduler.sleep(Duration::from_millis(1)).await;
-        }
-        let done = match fate {
-            Fate::Refused => return Err(refusal("the database is locked")),
-            Fate::Unsent => {
-                self.way().await;
-                return Err(unknown());
-            }
-            Fate::Late(wait) => {
-                drop(self.serve(flushed, wait, work));
-                self.way().await;
-                return Err(unknown());
-            }
-            Fate::Fine | Fate::Unheard if self.lab.faults.remote => {
-                let answer = self.serve(flushed, Duration::ZERO, work);
-                answer.await.unwrap_or_else(|_| Err(unknown()))
-            }
-            Fate::Fine | Fate::Unheard => self.lab.commit(flushed, work),
-        };
-        self.way().await;
-        match (fate, done) {
-            (Fate::Unheard, Ok(_)) => Err(unknown()),
-            (_, done) => done,
-        }
-    }
-
     async fn append_as_told(&self, lease: &Lease, batch: Vec<Event>) -> StoreResult<()> {
         let (flushed, work) = self.appending(lease, batch);
         self.write(flushed, work).await
@@ -195,19 +54,6 @@ impl SimulatedStore {
         };
         (flushed, work)
     }
-
-    /// Whether a process of this machine lives; of others nothing is known.
-    fn is_alive(lab: &Lab, process: ProcessId, engine: &EngineId) -> Option<bool> {
-        let machines = lock(&lab.processes);
-        let host = machines.get(&process).map_or(0, |machine| machine.host);
-        let is_here = engine.host == host_name(host);
-        is_here.then(|| !lab.scheduler.is_dead(ProcessId(engine.pid)))
-    }
-}
-
-/// What a machine is called.
-pub fn host_name(host: u32) -> String {
-    format!("machine-{host}")
 }
 
 #[async_trait]
@@ -433,76 +279,5 @@ pub fn brief(body: &EventBody) -> String {
         StageRequeued { stage } => format!("{stage} is to be done again"),
         StageExpanded { stage, instances } => format!("{stage} has {} instances", instances.len()),
         StageGathered { stage, state } => format!("{stage} gathered: {state}"),
-    }
-}
-
-impl Lab {
-    /// Appends, as the database does it, and with the bugs that are planted in it.
-    fn append(
-        &self,
-        process: ProcessId,
-        tables: &mut Tables,
-        lease: &Lease,
-        batch: &[Event],
-    ) -> StoreResult<()> {
-        let before = tables.clone();
-        let done = if self.has_bug(Bug::ForgetsAcknowledged) {
-            Ok(())
-        } else if self.has_bug(Bug::PublishesStale) {
-            tables.append_unchecked(lease, batch, true)
-        } else if self.has_bug(Bug::WritesWithoutLease) {
-            tables.append_unchecked(lease, batch, false)
-        } else {
-            tables.append(lease, batch)
-        };
-        if done.is_ok() {
-            self.judge().appended(self, process, lease, batch, &before, tables);
-        }
-        done
-    }
-}
-
-/// Bugs of the database.
-impl Tables {
-    /// Takes what finished back, so that it is done again.
-    fn forget_finished(&mut self, run: &RunId) {
-        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == *run) {
-            for stage in &mut Arc::make_mut(run).stages {
-                stage.state = AttemptState::Queued;
-                stage.fingerprint = None;
-            }
-        }
-        self.fingerprints = Arc::default();
-    }
-
-    /// Takes the lease of a batch for valid, whatever it is, or even its tokens.
-    fn append_unchecked(
-        &mut self,
-        lease: &Lease,
-        batch: &[Event],
-        even_tokens: bool,
-    ) -> StoreResult<()> {
-        let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) else {
-            return Ok(());
-        };
-        let run = Arc::make_mut(run);
-        let held = run.lease.clone();
-        if let Some(held) = &mut run.lease {
-            held.engine.token = lease.engine;
-        }
-        for event in batch.iter().filter(|_| even_tokens) {
-            if let EventBody::AttemptFinished { stage, attempt, token, .. } = &event.body
-                && let Some(place) = run.place(stage)
-                && let Some(row) = run.attempts.get_mut(&(place, *attempt))
-            {
-                (row.token, row.state) = (*token, AttemptState::Running);
-                run.stages[place].state = AttemptState::Running;
-            }
-        }
-        let done = self.append(lease, batch);
-        if let Some(run) = self.runs.iter_mut().find(|row| row.new.id == lease.run) {
-            Arc::make_mut(run).lease = held.filter(|_| run.finished.is_none());
-        }
-        done
     }
 }
