@@ -241,7 +241,16 @@ impl Masker {
         let text = std::mem::take(&mut self.held);
         let mut hidden_until = self.hidden;
         let mut place = 0;
-        while let Some(first) = text.get(place) {
+        while place < text.len() {
+            if place >= hidden_until {
+                // Most of a log: nothing begins here.
+                let begins = |byte: &u8| self.begins[usize::from(*byte)];
+                let rest = &text[place..];
+                let plain = rest.iter().position(begins).unwrap_or(rest.len());
+                out.extend_from_slice(&rest[..plain]);
+                place += plain;
+            }
+            let Some(first) = text.get(place) else { break };
             if self.begins[usize::from(*first)] {
                 match self.longest_at(&text[place..], is_end) {
                     Found::Match(length) => {

@@ -19,6 +19,11 @@ pub const SCOPE: &str = "secrets";
 /// limits, too.
 const MAX_VALUE: u64 = 64 << 10;
 
+/// The reference to the secret `name`, as it stands in a text.
+pub fn reference(name: &str) -> String {
+    format!("${{{SCOPE}.{name}}}")
+}
+
 /// The names of the secrets that `text` refers to.
 pub fn named_in(text: &str) -> Vec<&str> {
     let names = pieces(text).into_iter().filter_map(|piece| match piece {

@@ -10,14 +10,14 @@ use std::sync::{Mutex, PoisonError};
 
 use wick_core::{PortName, PortType, RunId, StageName};
 use wick_pipeline::template::{Quoting, Reference, TemplateError, expand};
-use wick_plan::Secret;
+use wick_plan::{Secret, SecretSource};
 use wick_stage::{StageError, StageResult, layout};
 
 use super::config::{CommandConfig, OutputSpec, Run};
 use crate::folder::COMMAND_METRICS;
 use crate::mask::Masks;
 use crate::memory::MemoryLimit;
-use crate::secrets::Values;
+use crate::secrets::{self, Values};
 
 /// Variables of the engine's own environment that every program sees.
 const PASSED: &[&str] = &[
@@ -201,7 +201,7 @@ impl CommandAttempt<'_> {
         let Some(program) = words.first() else {
             return Err(StageError::config("there is no program to run"));
         };
-        let values = Values::look_up(self.secrets, self.config.env.set().map(|(_, value)| value))?;
+        let values = self.secret_values()?;
         let mut environment = self.environment(passed);
         for (name, value) in self.config.env.set() {
             set_variable(&mut environment, name, &values.put_into(value, &mut lookup)?);
@@ -214,6 +214,19 @@ impl CommandAttempt<'_> {
             memory: self.memory.clone(),
             masks: values.masks(),
         })
+    }
+
+    /// The secrets that the program gets to know: those that values of `env` refer to, and those
+    /// whose own variables are passed on.
+    fn secret_values(&self) -> StageResult<Values> {
+        let env = &self.config.env;
+        let passed = self.secrets.iter().filter(|secret| match &secret.source {
+            SecretSource::Environment(variable) => env.passed().contains(variable),
+            SecretSource::File(_) => false,
+        });
+        let passed: Vec<String> = passed.map(|secret| secrets::reference(&secret.name)).collect();
+        let set = env.set().map(|(_, value)| value);
+        Values::look_up(self.secrets, set.chain(passed.iter().map(String::as_str)))
     }
 
     /// The folder that the program runs in.
@@ -328,10 +341,8 @@ fn text_of(path: &Path) -> StageResult<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use wick_plan::SecretSource;
-
     use super::*;
+    use serde_json::json;
 
     fn prepare(config: serde_json::Value, folder: &Path) -> StageResult<ProcessSpec> {
         let config: CommandConfig = serde_json::from_value(config).expect("a configuration");
@@ -396,6 +407,31 @@ mod tests {
         assert!(!checkpoints.exists(), "a stage that saves nothing leaves nothing");
         assert!(!spec.environment.iter().any(|variable| variable.starts_with(b"CARGO")));
         assert!(spec.masks.is_empty());
+    }
+
+    #[test]
+    fn a_secret_that_is_passed_on_is_hidden_too() {
+        // `PATH` is one that is always set.
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = SecretSource::Environment("PATH".to_owned());
+        let config = json!({"run": ["x"], "env": ["PATH"]});
+        let config: CommandConfig = serde_json::from_value(config).expect("a configuration");
+        let attempt = CommandAttempt {
+            run: &RunId::from_random(1),
+            stage: &StageName::new("s").expect("a name"),
+            attempt: 1,
+            folder: folder.path(),
+            base: folder.path(),
+            config: &config,
+            inputs: &[],
+            cpus: 1,
+            checkpoints: folder.path(),
+            memory: None,
+            secrets: &[Secret { name: "path".to_owned(), source }],
+        };
+        let spec = attempt.prepare(&Passed::from_environment()).expect("prepared");
+        let path = std::env::var("PATH").expect("a path");
+        assert_eq!(spec.masks.mask(&path), "***");
     }
 
     #[test]
