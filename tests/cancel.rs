@@ -1,4 +1,5 @@
-//! Ctrl-C: once drains, twice stops; the run is picked up afterwards.
+//! Ctrl-C: once drains, twice stops; `wick cancel` stops from elsewhere; the run is picked up
+//! afterwards.
 
 use std::process::Child;
 use std::time::Duration;
@@ -64,4 +65,33 @@ fn a_killed_engine_leaves_a_run_that_goes_on() {
     sandbox.write("go", "");
     sandbox.wick(&["runs"]).ends_with(0).says(&["interrupted"]);
     sandbox.wick(&["rerun"]).ends_with(0).says(&["goes on"]);
+}
+
+#[test]
+fn another_terminal_cancels_a_run() {
+    let sandbox = Sandbox::with_pipeline(SLOW);
+    sandbox.wick(&["cancel"]).ends_with(2).says(&["there is no project"]);
+    let child = start(&sandbox);
+    let cancelled = sandbox.wick(&["cancel"]).ends_with(0);
+    cancelled.says(&["stopping run", "is cancelled", "2 cancelled", "wick rerun"]);
+    ended(child, &["run", "pipeline.yaml"]).ends_with(130);
+    assert_eq!(sandbox.states("@last")[0].1, "cancelled");
+    // What is over needs no cancelling, and is said to be.
+    sandbox.wick(&["cancel", "@last"]).ends_with(0).says(&["does not go on: it is cancelled"]);
+    let told = sandbox.json(&["cancel", "@last", "-o", "json"]);
+    assert_eq!(told["cancelled"], false);
+    sandbox.wick(&["cancel"]).ends_with(2).says(&["no run goes on"]);
+    sandbox.wick(&["cancel", "nope"]).ends_with(2).says(&["no run is called `nope`"]);
+    sandbox.write("go", "");
+    sandbox.wick(&["rerun"]).ends_with(0);
+}
+
+#[test]
+fn a_run_whose_engine_died_needs_no_cancelling() {
+    let sandbox = Sandbox::with_pipeline(SLOW);
+    let child = start(&sandbox);
+    send(child.id(), Signal::KILL);
+    ended(child, &["run", "pipeline.yaml"]);
+    let told = sandbox.wick(&["cancel", "@last"]).ends_with(0);
+    told.says(&["it is interrupted", "wick rerun"]);
 }

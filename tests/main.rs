@@ -4,6 +4,7 @@ mod cancel;
 mod check;
 mod checkpoints;
 mod corpus;
+mod diff;
 mod failure;
 mod faults;
 mod help;

@@ -22,7 +22,7 @@ use super::{ExecuteArgs, OutputArgs};
     stages end; twice stops them. Either way `wick rerun RUN` goes on with a run that was cut\n\
     short.")]
 pub struct UpArgs {
-    /// The pipeline files; by default all below the project's folder that declare a schedule
+    /// The pipeline files, or names of the project's pipelines; by default all with a schedule
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 

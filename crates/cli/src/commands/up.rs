@@ -6,7 +6,8 @@ use wick_store::hold::{Asked, Holder, hold};
 
 use crate::args::{GlobalArgs, UpArgs};
 use crate::error::{CommandError, CommandResult, ExitCode};
-use crate::project::{self, Project};
+use crate::pipeline::PipelineFile;
+use crate::project::Project;
 use crate::render::{Cell, Paint, Table, Ui, human};
 use crate::session::Session;
 use crate::up::discover::scheduled_files;
@@ -15,13 +16,16 @@ use crate::up::report::{Log, from_now};
 
 pub async fn up(args: &UpArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let project = match args.files.first() {
-        Some(file) => Project::of_pipeline(file, global, ui)?,
+        Some(file) => {
+            Project::of_pipeline(&PipelineFile::find(file, global, ui)?.path, global, ui)?
+        }
         None => Project::here_or_new(global, ui)?,
     };
     let paths = if args.files.is_empty() {
         scheduled_files(&project.root)
     } else {
-        args.files.iter().map(|file| project::absolute(file)).collect::<CommandResult<_>>()?
+        let found = args.files.iter().map(|file| Ok(PipelineFile::find(file, global, ui)?.path));
+        found.collect::<CommandResult<_>>()?
     };
     let pipelines = read_all(paths, &project, ui).await?;
     if pipelines.iter().all(|pipeline| pipeline.active.is_none()) {
@@ -62,7 +66,7 @@ fn nothing_scheduled(args: &UpArgs, project: &Project, pipelines: &[Pipeline]) -
     }
     let example = "a pipeline declares one: `schedule: {cron: \"0 3 * * *\"}`";
     let message = match args.files.as_slice() {
-        [] => format!("no pipeline below {} declares a schedule", project.root.display()),
+        [] => format!("no pipeline of {} declares a schedule", project.root.display()),
         [only] => format!("{} declares no schedule", only.display()),
         _ => "none of these files declares a schedule".to_owned(),
     };

@@ -20,7 +20,7 @@ pub struct Config {
 }
 
 /// How much of the machine runs may use; what is not said is found out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SlotsConfig {
     /// `cpus`.
     pub cpus: Option<u32>,
@@ -28,10 +28,12 @@ pub struct SlotsConfig {
     pub memory: Option<u64>,
     /// `gpus`.
     pub gpus: Option<u32>,
+    /// `named`: what else stages share, and how much there is of each.
+    pub named: Vec<(String, u32)>,
 }
 
 const KEYS: [&str; 3] = ["store", "artifacts", "slots"];
-const SLOT_KEYS: [&str; 3] = ["cpus", "memory", "gpus"];
+const SLOT_KEYS: [&str; 4] = ["cpus", "memory", "gpus", "named"];
 
 impl Config {
     /// Reads the file; one that does not exist says nothing. Its mistakes are shown.
@@ -98,6 +100,7 @@ impl SlotsConfig {
             match entry.key.as_str() {
                 "cpus" => self.cpus = whole(value, 1, diagnostics),
                 "gpus" => self.gpus = whole(value, 0, diagnostics),
+                "named" => self.named = named(value, diagnostics),
                 "memory" => {
                     self.memory =
                         text(value, diagnostics).and_then(|text| {
@@ -123,6 +126,24 @@ impl SlotsConfig {
             }
         }
     }
+}
+
+/// Slots by name: `{database: 2}`.
+fn named(node: &Node, diagnostics: &mut Diagnostics) -> Vec<(String, u32)> {
+    let Some(entries) = node.as_map() else {
+        diagnostics.push(expected("a mapping such as `{database: 2}`", node));
+        return Vec::new();
+    };
+    let mut slots = Vec::new();
+    for entry in entries {
+        if let Err(error) = wick_core::id::check_name(&entry.key) {
+            let message = format!("`{}` cannot name a slot: {error}", entry.key);
+            diagnostics.push(Diagnostic::error("bad-name", entry.key_span, message));
+        } else if let Some(count) = whole(&entry.value, 1, diagnostics) {
+            slots.push((entry.key.clone(), count));
+        }
+    }
+    slots
 }
 
 fn unknown_key(entry: &wick_pipeline::Entry, known: &[&str], diagnostics: &mut Diagnostics) {
@@ -179,8 +200,12 @@ mod tests {
         assert_eq!(config.artifacts, Some(PathBuf::from("out")));
         assert_eq!(
             config.slots,
-            SlotsConfig { cpus: Some(4), memory: Some(8_000_000_000), gpus: None }
+            SlotsConfig { cpus: Some(4), memory: Some(8_000_000_000), ..SlotsConfig::default() }
         );
+        let (config, diagnostics) = Config::parse(b"slots: {named: {database: 2, licence: 1}}\n");
+        assert_eq!(diagnostics, []);
+        let named = [("database".to_owned(), 2), ("licence".to_owned(), 1)];
+        assert_eq!(config.slots.named, named);
         for empty in ["", "# nothing\n", "{}\n"] {
             assert_eq!(Config::parse(empty.as_bytes()), (Config::default(), Vec::new()));
         }
@@ -188,7 +213,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let source = b"stor: x\nslots: {cpus: 0, memory: 8 cows, disks: 1}\nartifacts: 3\n";
+        let source = b"stor: x\nslots: {cpus: 0, memory: 8 cows, disks: 1, \
+            named: {database: 0, a b: 1}}\nartifacts: 3\n";
         let (_, diagnostics) = Config::parse(source);
         let messages: Vec<&str> =
             diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
@@ -199,6 +225,8 @@ mod tests {
                 "expected a whole number from 1 on, found `0`",
                 "`8 cows` is not an amount of memory: `cows` is not a unit of memory",
                 "unknown key `disks`",
+                "expected a whole number from 1 on, found `0`",
+                "`a b` cannot name a slot: ` ` cannot stand in a name: letters, digits, `_` and `-` can",
                 "expected a text, found `3`",
             ]
         );

@@ -59,6 +59,8 @@ pub struct Shared<'a> {
 /// A pipeline file that has, or should have, a schedule.
 pub struct Pipeline {
     path: PathBuf,
+    /// The project's folder.
+    root: PathBuf,
     /// Its path from the project's folder: what is remembered is kept under it.
     key: String,
     /// What lines call it.
@@ -141,18 +143,18 @@ impl Pipeline {
     fn new(path: PathBuf, project: &Project) -> Self {
         let key = path.strip_prefix(&project.root).unwrap_or(&path).display().to_string();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { path, key, name, stamp: None, active: None, run: None, pending: None }
+        let root = project.root.clone();
+        Self { path, root, key, name, stamp: None, active: None, run: None, pending: None }
     }
 
     /// Reads the file. `Some` with whether its schedule is another one than before; `None` if it
     /// declares none, and then nothing begins any more.
     async fn read(&mut self, now: Timestamp) -> CommandResult<Option<bool>> {
         self.stamp = stamp(&self.path);
-        let read = PipelineFile::read(&self.path).map(|mut file| {
-            file.shown = Project::shown(&file.path);
-            file
-        })?;
-        let Scheduled { name, base, schedule } = read.schedule().await?;
+        let mut file = PipelineFile::read(&self.path)?;
+        file.shown = Project::shown(&file.path);
+        file.belongs_to(&self.root);
+        let Scheduled { name, base, schedule } = file.schedule().await?;
         self.name = name;
         let Some(schedule) = schedule else {
             self.active = None;
@@ -669,6 +671,7 @@ async fn run(
 ) -> Result<RunOutcome, CommandError> {
     let mut file = PipelineFile::read(path)?;
     file.shown = Project::shown(&file.path);
+    file.belongs_to(&shared.session.project.root);
     let slots = pipeline::slots(&shared.session.project);
     let plan = file.plan(Vec::new(), pipeline::machine(&slots), shared.ui).await?;
     let selection = Selection::default();
