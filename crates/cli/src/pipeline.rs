@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use wick_engine::Slots;
-use wick_pipeline::{Diagnostic, Override, Severity, Sources};
+use wick_pipeline::{Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, Sources};
 use wick_plan::{Machine, Plan, Request, Schedule, Verdict};
 use wick_stage::Registry;
 
@@ -37,6 +37,8 @@ pub struct Scheduled {
     pub base: PathBuf,
     /// Its schedule, if it declares one.
     pub schedule: Option<Schedule>,
+    /// What else is wrong with the file.
+    pub trouble: Option<CommandError>,
 }
 
 impl PipelineFile {
@@ -117,25 +119,53 @@ impl PipelineFile {
         })
     }
 
-    /// What it is called, where its relative paths begin, and its schedule.
+    /// What it is called, where its relative paths begin, and its schedule. A schedule counts even
+    /// where other things are wrong: what stages read may come later.
     pub async fn schedule(&self) -> CommandResult<Scheduled> {
         let file = self.clone();
-        let verdict = tokio::task::spawn_blocking(move || {
+        let (verdict, parsed) = tokio::task::spawn_blocking(move || {
             // Whether stages fit in the machine is asked when a run begins.
-            file.check(&[], &registry(), Machine::UNLIMITED)
+            let verdict = file.check(&[], &registry(), Machine::UNLIMITED);
+            let parsed = if verdict.plan.is_none() { file.parse(&[]) } else { None };
+            (verdict, parsed)
         })
         .await
         .or_internal("checking the pipeline was cut short")?;
         let Verdict { plan, diagnostics, .. } = verdict;
-        let plan = plan.ok_or_else(|| {
-            CommandError::invalid(format!(
-                "{} has {}",
-                self.shown,
-                wick_pipeline::summary(&diagnostics)
-            ))
-            .hint(format!("`wick check {}` shows them", human::shell_word(&self.shown)))
-        })?;
-        Ok(Scheduled { name: plan.pipeline, base: plan.base, schedule: plan.schedule })
+        if let Some(plan) = plan {
+            let (name, base, schedule) = (plan.pipeline, plan.base, plan.schedule);
+            return Ok(Scheduled { name, base, schedule, trouble: None });
+        }
+        let trouble = CommandError::invalid(format!(
+            "{} has {}",
+            self.shown,
+            wick_pipeline::summary(&diagnostics)
+        ))
+        .hint(format!("`wick check {}` shows them", human::shell_word(&self.shown)));
+        match parsed.and_then(|parsed| Some((parsed.name.value, parsed.schedule?.value))) {
+            Some((name, schedule)) => Ok(Scheduled {
+                name,
+                base: self.path.parent().unwrap_or(Path::new("/")).to_owned(),
+                schedule: Some(schedule),
+                trouble: Some(trouble),
+            }),
+            None => Err(trouble),
+        }
+    }
+
+    /// As much as can be read of it without knowing kinds; what is wrong is told by
+    /// [`check`](Self::check).
+    pub fn parse(&self, overrides: &[Override]) -> Option<Pipeline> {
+        let given = Given {
+            overrides,
+            environment: &|name| std::env::var(name).ok(),
+            root: &self.root,
+            load: &load,
+            lists: &[],
+            prefix: "",
+        };
+        let mut sources = Sources::new(&self.path, &self.shown, &self.source);
+        wick_pipeline::parse(&mut sources, given, &mut Diagnostics::new())
     }
 
     /// The plan; everything wrong is shown first.

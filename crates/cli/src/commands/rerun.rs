@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wick_pipeline::{Diagnostics, Given, Override, Sources};
+use wick_pipeline::Override;
 use wick_plan::Selection;
 use wick_store::RunRecord;
 
@@ -61,19 +61,8 @@ async fn earlier_overrides(
     if run.overridden.is_empty() {
         return Ok(Vec::new());
     }
-    let given = Given {
-        overrides: &[],
-        environment: &|name| std::env::var(name).ok(),
-        root: &file.root,
-        lists: &[],
-        prefix: "",
-        load: &pipeline::load,
-    };
     // What is wrong with the file is told when it is checked.
-    let parsed = {
-        let mut sources = Sources::new(&file.path, &file.shown, &file.source);
-        wick_pipeline::parse(&mut sources, given, &mut Diagnostics::new())
-    };
+    let parsed = file.parse(&[]);
     let declared = |name: &str| {
         parsed.as_ref().is_none_or(|parsed| parsed.params.iter().any(|param| param.name == name))
     };

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use wick_core::{Digest, Event, RunId, RunState, Timestamp};
 use wick_engine::{CancelHandle, CancelMode, Reporter, RunOutcome, Totals};
-use wick_plan::{Plan, Schedule, Selection, Times};
+use wick_plan::{Missed, Plan, Schedule, Selection, Times};
 use wick_store::hold::Hold;
 
 use super::agenda::{Agenda, Cause, Deed};
@@ -67,6 +67,8 @@ pub struct Pipeline {
     pub name: String,
     /// How the file looked when it was read.
     stamp: Option<(u64, i64)>,
+    /// What is wrong with the file although its schedule could be read.
+    pub trouble: Option<CommandError>,
     /// Its schedule, once it could be read.
     pub active: Option<Active>,
     run: Option<Running>,
@@ -87,6 +89,8 @@ pub struct Active {
     watch: Option<Watch>,
     /// How the files looked when an earlier process had dealt with them.
     looked: Option<Digest>,
+    /// Whether they have changed since, and a run is to begin.
+    changed_before: bool,
 }
 
 struct Running {
@@ -128,7 +132,12 @@ pub async fn read_all(
         let mut pipeline = Pipeline::new(path, project);
         let now = human::now();
         match pipeline.read(now).await {
-            Ok(Some(_)) => pipelines.push(pipeline),
+            Ok(Some(_)) => {
+                if let Some(trouble) = &pipeline.trouble {
+                    ui.error(trouble);
+                }
+                pipelines.push(pipeline);
+            }
             Ok(None) => {}
             Err(error) => {
                 ui.error(&error);
@@ -144,7 +153,17 @@ impl Pipeline {
         let key = path.strip_prefix(&project.root).unwrap_or(&path).display().to_string();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let root = project.root.clone();
-        Self { path, root, key, name, stamp: None, active: None, run: None, pending: None }
+        Self {
+            path,
+            root,
+            key,
+            name,
+            stamp: None,
+            trouble: None,
+            active: None,
+            run: None,
+            pending: None,
+        }
     }
 
     /// Reads the file. `Some` with whether its schedule is another one than before; `None` if it
@@ -154,8 +173,9 @@ impl Pipeline {
         let mut file = PipelineFile::read(&self.path)?;
         file.shown = Project::shown(&file.path);
         file.belongs_to(&self.root);
-        let Scheduled { name, base, schedule } = file.schedule().await?;
+        let Scheduled { name, base, schedule, trouble } = file.schedule().await?;
         self.name = name;
+        self.trouble = trouble;
         let Some(schedule) = schedule else {
             self.active = None;
             return Ok(None);
@@ -183,8 +203,16 @@ impl Pipeline {
             format!("{:?} {:?} {:?}", schedule.cron, schedule.timezone, schedule.on_change)
                 .as_bytes(),
         );
-        self.active =
-            Some(Active { schedule, times, digest, agenda, patterns, watch: None, looked: None });
+        self.active = Some(Active {
+            schedule,
+            times,
+            digest,
+            agenda,
+            patterns,
+            watch: None,
+            looked: None,
+            changed_before: false,
+        });
         Ok(Some(true))
     }
 
@@ -245,6 +273,8 @@ impl<'a> Up<'a> {
             self.remember(index);
         }
         self.align();
+        // What changes from the next line on is seen.
+        self.first_look().await?;
         for index in 0..self.pipelines.len() {
             self.tell_next(index, "watching");
         }
@@ -341,12 +371,17 @@ impl<'a> Up<'a> {
                 continue;
             }
             match pipeline.read(human::now()).await {
-                Ok(Some(true)) => {
-                    self.remember(index);
-                    self.align();
-                    self.tell_next(index, "rescheduled");
+                Ok(Some(changed)) => {
+                    let trouble = pipeline.trouble.take();
+                    if changed {
+                        self.remember(index);
+                        self.align();
+                        self.tell_next(index, "rescheduled");
+                    }
+                    if let Some(trouble) = trouble {
+                        self.tell_broken(index, "it cannot run as it is", &trouble);
+                    }
                 }
-                Ok(Some(false)) => {}
                 Ok(None) => {
                     let (name, details) = (pipeline.name.clone(), json!({"file": pipeline.key}));
                     let text = "it has no schedule any more";
@@ -359,13 +394,18 @@ impl<'a> Up<'a> {
                     } else {
                         "it is broken"
                     };
-                    let details = json!({"file": pipeline.key, "error": words(&error)});
-                    self.log.tell(&pipeline.name, "broken", Paint::Bad, text, details);
-                    if !self.log.is_json() {
-                        self.shared.ui.error(&error);
-                    }
+                    self.tell_broken(index, text, &error);
                 }
             }
+        }
+    }
+
+    fn tell_broken(&self, index: usize, text: &str, error: &CommandError) {
+        let pipeline = &self.pipelines[index];
+        let details = json!({"file": pipeline.key, "error": words(error)});
+        self.log.tell(&pipeline.name, "broken", Paint::Bad, text, details);
+        if !self.log.is_json() {
+            self.shared.ui.error(error);
         }
     }
 
@@ -400,6 +440,22 @@ impl<'a> Up<'a> {
         }
     }
 
+    /// Looks at the files for the first time, and remembers that somebody watches from now on.
+    async fn first_look(&mut self) -> CommandResult<()> {
+        let looks = self.look_at_files().await?;
+        for (index, look) in looks.into_iter().enumerate() {
+            let Some(active) = &mut self.pipelines[index].active else { continue };
+            if let Some(look) = look {
+                active.watch(look);
+            }
+            // What was missed is remembered as dealt with when it is.
+            if !active.changed_before {
+                self.keep(index)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at the clock and at files, and does what is due.
     async fn look(&mut self) -> CommandResult<()> {
         let looks = self.look_at_files().await?;
@@ -408,11 +464,13 @@ impl<'a> Up<'a> {
             let Some(active) = &mut self.pipelines[index].active else { continue };
             let mut deeds = active.agenda.look(now);
             let mut changed = Vec::new();
-            if let Some(look) = look {
-                if let Some(found) = active.watch_files(look) {
-                    changed = found;
-                    deeds.push(active.agenda.changed());
-                }
+            if let Some(look) = look
+                && let Some(found) = active.watch(look)
+            {
+                changed = found;
+                deeds.push(active.agenda.changed());
+            } else if std::mem::take(&mut active.changed_before) {
+                deeds.push(active.agenda.changed());
             }
             for deed in deeds {
                 self.carry_out(index, deed, &changed).await?;
@@ -647,15 +705,15 @@ impl<'a> Up<'a> {
 
 impl Active {
     /// The files look so now: those that have changed, once they are still.
-    fn watch_files(&mut self, look: Look) -> Option<Vec<PathBuf>> {
+    fn watch(&mut self, look: Look) -> Option<Vec<PathBuf>> {
         match &mut self.watch {
             Some(watch) => watch.look(look),
             None => {
                 // What changed while nobody was there counts as times do that passed meanwhile.
                 let changed = self.looked.take().is_some_and(|looked| looked != look.digest());
+                self.changed_before |= changed && self.schedule.missed == Missed::RunOnce;
                 self.watch = Some(Watch::new(look));
-                let counts = self.schedule.missed == wick_plan::Missed::RunOnce;
-                (changed && counts).then(Vec::new)
+                None
             }
         }
     }
