@@ -68,6 +68,7 @@ fn files_that_change_begin_runs_and_one_process_watches() {
     sandbox.write("broken.yaml", "pipeline: broken\nschedule: {cron: '0 3 * *'}\nstages: {}\n");
     sandbox.write("wick.yaml", "{}\n");
     let up = Up::start(&sandbox);
+    assert_eq!(up.hears("watching")["pipeline"], "broken", "it may be mended");
     let watching = up.hears("watching");
     assert_eq!(watching["on_change"][0], "data/*.csv", "{watching}");
     let second = sandbox.wick(&["up"]).ends_with(2);
