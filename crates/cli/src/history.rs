@@ -57,8 +57,14 @@ pub async fn find_run_and_name(
     if name.is_none()
         && let [last] = store.find_runs("@last").await?.as_slice()
     {
-        let stage = run.split('.').next().unwrap_or(run);
-        if store.stages(last).await?.iter().any(|record| record.stage == *stage) {
+        // `train`, `train.loss`, `train[lr=0.1].loss`: of the dots in a label none is the one.
+        let means = |stage: &StageName| {
+            run.match_indices('.')
+                .map(|(dot, _)| &run[..dot])
+                .chain([run])
+                .any(|name| stage.is_meant_by(name))
+        };
+        if store.stages(last).await?.iter().any(|record| means(&record.stage)) {
             return Ok((last.clone(), Some(run.to_owned())));
         }
     }

@@ -79,10 +79,11 @@ pub async fn artifacts(args: &ArtifactsArgs, global: &GlobalArgs, ui: &Ui) -> Co
 
 /// Whether `name` is its stage, or its stage and port.
 fn is_called(artifact: &ArtifactRecord, name: &str) -> bool {
-    match name.split_once('.') {
-        Some((stage, port)) => artifact.stage == *stage && artifact.port == *port,
-        None => artifact.stage == *name,
-    }
+    // The label of an instance may hold dots; a port does not.
+    let of_port = |(stage, port): (&str, &str)| {
+        artifact.port.as_str() == port && artifact.stage.is_meant_by(stage)
+    };
+    artifact.stage.is_meant_by(name) || name.rsplit_once('.').is_some_and(of_port)
 }
 
 /// Copies an artifact out of the store; the copy may be written to. What is there already is

@@ -13,7 +13,7 @@ use crate::args::{GlobalArgs, LogsArgs};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
 use crate::history::{RunHistory, find_run_and_name};
 use crate::project::Project;
-use crate::render::{Paint, Ui};
+use crate::render::{Paint, Ui, human};
 use crate::session::Session;
 
 /// How often a followed log is looked at.
@@ -28,8 +28,15 @@ pub async fn logs(args: &LogsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
             return Err(CommandError::invalid("it is not said of which stage")
                 .hint(format!("name it: `wick logs {run} STAGE`")));
         }
-        return all(&session.project, &history, args.tail, ui);
+        let stages: Vec<&StageRecord> = history.stages.iter().collect();
+        return all(&session.project, &history, &stages, args.tail, ui);
     };
+    let meant: Vec<&StageRecord> =
+        history.stages.iter().filter(|stage| stage.stage.is_meant_by(name)).collect();
+    let is_one = history.stages.iter().any(|stage| stage.stage == **name) || meant.len() < 2;
+    if !is_one && !args.follow && args.attempt.is_none() {
+        return all(&session.project, &history, &meant, args.tail, ui);
+    }
     let stage = find_stage(&history, name)?;
     let (folder, of_run) = attempt_folder(&session.project, &history, stage, args.attempt)?;
     if of_run != run {
@@ -50,14 +57,19 @@ pub async fn logs(args: &LogsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     Ok(ExitCode::Success)
 }
 
-/// The stages that failed, or all that ran.
-fn all(project: &Project, history: &RunHistory, tail: Option<usize>, ui: &Ui) -> CommandResult {
-    let failed: Vec<&StageRecord> = history
-        .stages
-        .iter()
-        .filter(|stage| matches!(stage.state, AttemptState::Failed | AttemptState::Lost))
-        .collect();
-    let ran = || history.stages.iter().filter(|stage| stage.attempts > 0).collect();
+/// Of these stages those that failed, or all that ran.
+fn all(
+    project: &Project,
+    history: &RunHistory,
+    stages: &[&StageRecord],
+    tail: Option<usize>,
+    ui: &Ui,
+) -> CommandResult {
+    let of = |is: fn(&StageRecord) -> bool| -> Vec<&StageRecord> {
+        stages.iter().copied().filter(|stage| is(stage)).collect()
+    };
+    let failed = of(|stage| matches!(stage.state, AttemptState::Failed | AttemptState::Lost));
+    let ran = || of(|stage| stage.attempts > 0);
     let chosen: Vec<&StageRecord> = if failed.is_empty() { ran() } else { failed };
     if chosen.is_empty() {
         ui.note("nothing ran in this run: `wick show` tells what was cached, and from which run");
@@ -113,8 +125,9 @@ fn attempt_folder(
                 CommandError::invalid(format!("stage {} did not run in this run", stage.stage));
             return Err(match &stage.because {
                 Some(SkipReason::Need(need)) => error.hint(format!(
-                    "it needs {need}, which did not succeed: `wick logs {} {need}`",
-                    history.run.id
+                    "it needs {need}, which did not succeed: `wick logs {} {}`",
+                    history.run.id,
+                    human::shell_word(need.as_str())
                 )),
                 Some(reason) => error.hint(format!("it was skipped: {reason}")),
                 None => error.hint(format!("it is {}", stage.state)),

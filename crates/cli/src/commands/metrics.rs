@@ -1,6 +1,6 @@
 //! `wick metrics`: the metrics of a run, as a table, plots, JSON or CSV.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 use wick_core::RunId;
@@ -29,19 +29,34 @@ pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> Comman
     if let (true, Some(key)) = (chosen.is_empty(), &key) {
         return Err(no_such_metric(key, &all));
     }
-    let series = session.store.series(&run, args.key.as_deref()).await?;
+    // One that is meant by its full name, or all of one key, need not be found among a million.
+    let wanted = match (chosen.as_slice(), &key) {
+        ([only], _) => Some(full_name(only)),
+        (several, Some(key)) if several.iter().all(|metric| metric.key == *key) => {
+            Some(key.clone())
+        }
+        _ => None,
+    };
+    let mut series = session.store.series(&run, wanted.as_deref()).await?;
+    let names: HashSet<(&str, &str)> =
+        chosen.iter().map(|metric| (metric.stage.as_str(), &*metric.key)).collect();
+    series.retain(|one| names.contains(&(one.stage.as_str(), &*one.key)));
     match args.output {
         MetricsFormat::Json => ui.json(&to_json(&run, &chosen, &series))?,
         MetricsFormat::Csv => ui.write(to_csv(&series).as_bytes()),
         MetricsFormat::Table if all.is_empty() => ui.note("this run has no metrics"),
-        MetricsFormat::Table if args.key.is_some() => plots(ui, &chosen, &series),
+        MetricsFormat::Table if key.is_some() => plots(ui, &chosen, &series),
         MetricsFormat::Table => table(ui, &chosen, &series),
     }
     Ok(ExitCode::Success)
 }
 
 fn is_called(metric: &MetricSummary, key: &str) -> bool {
-    metric.key == key || full_name(metric) == key
+    let of_stage = || {
+        let stage = key.strip_suffix(&*metric.key).and_then(|stage| stage.strip_suffix('.'));
+        stage.is_some_and(|stage| metric.stage.is_meant_by(stage))
+    };
+    metric.key == key || of_stage()
 }
 
 fn full_name(metric: &MetricSummary) -> String {

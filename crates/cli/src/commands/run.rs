@@ -17,7 +17,7 @@ use crate::pipeline::{self, PipelineFile};
 use crate::progress::{Announcer, Console};
 use crate::project::Project;
 use crate::render::failure::{FailureReport, LOG_LINES, log_tail};
-use crate::render::{Paint, Style, Ui, run_view};
+use crate::render::{Paint, Style, Ui, human, run_view};
 use crate::session::Session;
 
 /// How many failed stages are reported at length.
@@ -162,7 +162,7 @@ pub async fn next_commands(
                     key => 3 + run_view::telling_rank(key),
                 });
             if let Some(curve) = curve {
-                let key = format!("{}.{}", curve.stage, curve.key);
+                let key = human::shell_word(&format!("{}.{}", curve.stage, curve.key));
                 next.push((format!("wick metrics {name} {key}{flag}"), "its curve"));
             }
             if let Some(model) = registered_model(session, history).await? {
@@ -244,7 +244,12 @@ pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) ->
                 folder: Project::shown(&folder),
                 log: &log,
                 log_is_cut,
-                logs_command: format!("wick logs {} {name}{}", history.run.id, project.flag()),
+                logs_command: format!(
+                    "wick logs {} {}{}",
+                    history.run.id,
+                    human::shell_word(name),
+                    project.flag()
+                ),
             }
             .render(style)
         })
@@ -252,7 +257,7 @@ pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) ->
     if failed.len() > MAX_REPORTS {
         reports.push(format!(
             "… and {} failed: `wick show {}{}` lists them",
-            crate::render::human::plural(failed.len() - MAX_REPORTS, "more stage"),
+            human::plural(failed.len() - MAX_REPORTS, "more stage"),
             history.run.id,
             project.flag()
         ));

@@ -88,8 +88,14 @@ fn stages(run: &RunSummary) -> String {
 /// The most telling metrics of the run.
 fn metrics(run: &RunSummary) -> String {
     let mut metrics: Vec<&(String, f64)> = run.metrics.iter().collect();
-    // A stage's name holds no dot; what comes after the first is the key.
-    let key = |name: &str| name.split_once('.').map_or(0, |(stage, _)| stage.len() + 1);
+    // The key follows the first dot that is not in the label of an instance.
+    let key = |name: &str| {
+        let dot = match (name.find('['), name.find('.')) {
+            (Some(label), Some(dot)) if label < dot => name.find("].").map(|end| end + 1),
+            (_, dot) => dot,
+        };
+        dot.map_or(0, |dot| dot + 1)
+    };
     metrics.sort_by_key(|(name, _)| run_view::telling_rank(&name[key(name)..]));
     let words: Vec<String> = metrics
         .iter()
