@@ -212,6 +212,20 @@ impl StageName {
         segments.collect::<Vec<_>>().join("/")
     }
 
+    /// What tells an instance from the others of its stage: the labels in the name, also those of
+    /// the sub-pipelines that it is a part of; empty where there are none.
+    ///
+    /// ```
+    /// let name = wick_core::StageName::new("features[size=3]/encode").unwrap();
+    /// assert_eq!(name.labels(), "size=3");
+    /// ```
+    pub fn labels(&self) -> String {
+        let labels = self.0.split('/').filter_map(|segment| {
+            segment.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'))
+        });
+        labels.collect::<Vec<_>>().join(",")
+    }
+
     /// Whether this is the stage that a person calls `text`: the stage itself, an instance of the
     /// stage `text`, or a stage of the sub-pipeline `text`.
     pub fn is_meant_by(&self, text: &str) -> bool {

@@ -120,6 +120,13 @@ impl Condition {
         self
     }
 
+    /// That both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let text = format!("({}) and ({})", self.text, other.text);
+        Self { text, root: Expression::And(Box::new(self.root), Box::new(other.root)) }
+    }
+
     /// Whether it holds. What `look_up` does not find is `null`, which is equal to itself alone,
     /// and neither less nor greater than anything.
     ///

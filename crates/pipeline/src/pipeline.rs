@@ -113,6 +113,7 @@ pub fn parse(
         way: vec![main],
         prefix: String::new(),
         stages,
+        files: HashMap::new(),
         is_full: false,
         secrets: std::mem::take(&mut pipeline.secrets),
     };

@@ -6,6 +6,7 @@
 //! to the stages outside. So every edge is checked like any other, and from outside a sub-pipeline
 //! looks like a stage. Whoever builds the plan takes the two away again.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use wick_core::PortType;
@@ -37,7 +38,8 @@ const MAX_DEPTH: usize = 8;
 const MAX_STAGES: usize = 100_000;
 
 /// The keys of a stage that uses a pipeline. The others belong to the stages inside.
-const KEYS: [&str; 6] = ["uses", "inputs", "with", "after", "matrix", "description"];
+const KEYS: [&str; 8] =
+    ["uses", "inputs", "with", "after", "matrix", "when", "needs", "description"];
 
 /// What a stage is to the pipeline that it stands in.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +145,8 @@ pub(crate) struct Expander<'x, 'r> {
     pub prefix: String,
     /// How many stages there are so far.
     pub stages: usize,
+    /// The files that stages with a matrix use, by their names.
+    pub files: HashMap<String, PathBuf>,
     /// Whether there is no room for more, which has been told.
     pub is_full: bool,
     /// The secrets of the files so far.
@@ -230,6 +234,8 @@ impl Expander<'_, '_> {
             inputs: outputs,
             inputs_key: None,
             after: Vec::new(),
+            when: None,
+            needs_any: None,
             sound,
             ..stage
         };
@@ -298,6 +304,21 @@ impl Expander<'_, '_> {
         }
         let from = self.sources.share(stage.name.span.file);
         let path = self.reader.locate(file, &from, self.diagnostics)?;
+        if let Some(instance) = &stage.instance {
+            // What reads from all of them reads the same output of each.
+            let first = self.files.entry(instance.template.clone()).or_insert_with(|| path.clone());
+            if *first != path {
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        "bad-matrix",
+                        file.span,
+                        "all instances of a stage use the same file",
+                    )
+                    .help("let params of the file tell them apart, or write a stage for each file"),
+                );
+                return None;
+            }
+        }
         if let Some(start) = self.way.iter().position(|step| step.path == path) {
             self.circle(start, file.span);
             return None;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 use wick_core::{Digest, KindName, StageName};
 use wick_pipeline::subpipeline::Role;
-use wick_pipeline::{Pipeline, Sources, files};
+use wick_pipeline::{Condition, Pipeline, Sources, files};
 
 use crate::check::{Draft, Request};
 use crate::config_path;
@@ -15,12 +15,14 @@ use crate::plan::{
     Best, Foreach, InputSource, Instance, Join, Plan, PlanFile, PlannedInput, PlannedOutput,
     PlannedStage, StageIndex,
 };
-use crate::subpipeline::Inliner;
+use crate::subpipeline::{Around, Inliner};
 
 /// What a stage needs, by place in the plan.
 struct Needs {
     inputs: Vec<PlannedInput>,
     after: Vec<StageIndex>,
+    join: Join,
+    condition: Option<Condition>,
     foreach: Option<Foreach>,
 }
 
@@ -107,16 +109,20 @@ fn needs(
             let (from, output) = inliner.follow(*from, output);
             Foreach { variable: list.variable.value.clone(), from: index_of[from], output }
         });
+    let Around { after, needs_any, condition } = inliner.around(place);
+    let any = needs_any || draft.stage.needs_any.is_some();
     Needs {
         inputs: draft.links.iter().map(input).collect(),
-        after: indices(&inliner.after(place)),
+        after: indices(&after),
+        join: if any { Join::Any } else { Join::All },
+        condition,
         foreach,
     }
 }
 
 /// `None` only where something was wrong, and was reported.
 fn stage(draft: Draft<'_>, sources: &Sources, needs: Needs) -> Option<PlannedStage> {
-    let Draft { stage, kind, config, ports, checked, condition, .. } = draft;
+    let Draft { stage, kind, config, ports, checked, .. } = draft;
     let (kind, checked) = (kind?, checked?);
     let instance = match stage.instance {
         None => None,
@@ -142,8 +148,8 @@ fn stage(draft: Draft<'_>, sources: &Sources, needs: Needs) -> Option<PlannedSta
             .map(|output| PlannedOutput { port: output.name, port_type: output.port_type })
             .collect(),
         after: needs.after,
-        join: if stage.needs_any.is_some() { Join::Any } else { Join::All },
-        condition,
+        join: needs.join,
+        condition: needs.condition,
         retry: stage.retry,
         timeout: stage.timeout,
         resources: stage.resources,

@@ -232,15 +232,9 @@ impl Linker<'_, '_> {
         }
         let reader = &drafts[place];
         let many = !matches!(from, From::One(_));
-        if many && from.makers().iter().any(|maker| chooses(&drafts[*maker])) {
-            self.diagnostics.push(
-                Diagnostic::error(
-                    "bad-instance",
-                    edge.stage.span,
-                    format!("`{}` hands on what it chose among instances", edge.stage.value),
-                )
-                .help("name one of its instances"),
-            );
+        if many && from.makers().iter().any(|maker| chooses(*maker, drafts)) {
+            let name = written(reader, &edge.stage.value);
+            self.diagnostics.push(no_choice(edge.stage.span, name));
             return None;
         }
         let mut joined: Option<Link> = None;
@@ -316,6 +310,10 @@ impl Linker<'_, '_> {
                 .help("let the stage write a JSON list into an output of type `value`"),
             );
             return;
+        }
+        if chooses(maker, drafts) {
+            let name = written(&drafts[place], &list.stage.value);
+            return self.diagnostics.push(no_choice(list.stage.span, name));
         }
         if stage.foreach.is_some() {
             needs.list = Some((maker, output));
@@ -401,6 +399,10 @@ impl Linker<'_, '_> {
             );
             return None;
         }
+        if chooses(place, drafts) {
+            self.diagnostics.push(no_choice(named.span, called(&maker.stage)));
+            return None;
+        }
         let (place, output) = subpipeline::follow(drafts, place, &output);
         let stage = drafts[place].stage.name.value.clone();
         Some(Reference::Output { stage, output: Some(output.to_string()), path })
@@ -408,9 +410,22 @@ impl Linker<'_, '_> {
 }
 
 /// Whether the stage hands on the best of several, or all of them.
-fn chooses(maker: &Draft<'_>) -> bool {
-    let is_plain = |link: &Link| matches!(link.from, From::One(_));
-    maker.stage.role != Role::Stage && !maker.links.iter().all(is_plain)
+fn chooses(place: usize, drafts: &[Draft<'_>]) -> bool {
+    let is_plain = |link: &Link| match link.from {
+        From::One(from) => !chooses(from, drafts),
+        From::Gather(_) | From::Select { .. } => false,
+    };
+    drafts[place].stage.role != Role::Stage && !drafts[place].links.iter().all(is_plain)
+}
+
+/// That something which takes the output of one stage alone is given a choice among several.
+fn no_choice(at: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(
+        "bad-instance",
+        at,
+        format!("`{name}` hands on what it chose among instances"),
+    )
+    .help("name one of its instances")
 }
 
 /// Metrics were asked of a sub-pipeline, where stages have them.

@@ -39,7 +39,9 @@ impl Names {
         let mut names = Self { exact: HashMap::new(), families: HashMap::new() };
         for (place, draft) in drafts.iter().enumerate() {
             names.exact.insert(draft.stage.name.value.clone(), place);
-            if let Some(instance) = &draft.stage.instance {
+            // What a sub-pipeline is given is no instance of it: what it makes is.
+            let is_inputs = matches!(draft.stage.role, Role::Inputs(_));
+            if let Some(instance) = draft.stage.instance.as_ref().filter(|_| !is_inputs) {
                 names.families.entry(instance.template.clone()).or_default().push(place);
             }
         }

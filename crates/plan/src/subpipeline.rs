@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use wick_core::{PortName, PortType};
+use wick_pipeline::condition::Reference;
 use wick_pipeline::subpipeline::{Declared, INPUTS, PIPELINE_KIND, Role};
-use wick_pipeline::{Diagnostic, Diagnostics, Spanned, Stage};
+use wick_pipeline::{Condition, Diagnostic, Diagnostics, Spanned, Stage};
 use wick_stage::{
     Checked, Context, Documentation, Example, InputPort, Issues, Kind, Known, OutputPort, Ports,
     StageError, StageResult, Typed, TypedKind,
@@ -219,29 +220,57 @@ impl<'d, 'a> Inliner<'d, 'a> {
         }
     }
 
-    /// The stages that the one at `place` comes after: those it names, and, where it is among the
-    /// first of a sub-pipeline, those that the sub-pipeline comes after.
-    pub(crate) fn after(&self, place: usize) -> Vec<usize> {
+    /// What the sub-pipelines around the stage at `place` say for it.
+    pub(crate) fn around(&self, place: usize) -> Around {
         let draft = &self.drafts[place];
+        let mut around = Around { condition: draft.condition.clone(), ..Around::default() };
         let mut named = draft.after.clone();
         let mut needs = self.own_needs(place);
+        let mut is_first = true;
         for owner in owners(&draft.stage.name.value) {
             let is_inside = |need: &usize| {
                 owners(&self.drafts[*need].stage.name.value).any(|other| other == owner)
             };
-            if needs.iter().any(is_inside) {
-                break;
-            }
             let Some(inputs) = self.places.get(format!("{owner}/{INPUTS}").as_str()) else { break };
-            for place in &self.drafts[*inputs].after {
-                named.push(*place);
-                needs.extend(self.meant_by(*place));
+            let inputs = &self.drafts[*inputs];
+            // The condition of a sub-pipeline is asked for each of its stages.
+            if let Some(outer) = &inputs.condition {
+                named.extend(outer.references().into_iter().filter_map(|reference| {
+                    let (Reference::Metric { stage, .. } | Reference::Output { stage, .. }) =
+                        reference;
+                    self.places.get(stage.as_str())
+                }));
+                around.condition = Some(match around.condition.take() {
+                    Some(inner) => outer.clone().and(inner),
+                    None => outer.clone(),
+                });
+            }
+            // What it comes after goes before the first of them.
+            is_first &= !needs.iter().any(is_inside);
+            if is_first {
+                around.needs_any |= inputs.stage.needs_any.is_some();
+                for place in &inputs.after {
+                    named.push(*place);
+                    needs.extend(self.meant_by(*place));
+                }
             }
         }
         let mut seen = HashSet::new();
         let all = named.into_iter().flat_map(|place| self.ends_of(place));
-        all.filter(|place| seen.insert(*place)).collect()
+        around.after = all.filter(|place| seen.insert(*place)).collect();
+        around
     }
+}
+
+/// What the sub-pipelines around a stage say for it, with what it says itself.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    /// The stages that it comes after, by place.
+    pub after: Vec<usize>,
+    /// Whether one of them is enough, as a sub-pipeline says whose first stage it is.
+    pub needs_any: bool,
+    /// It runs only if this holds.
+    pub condition: Option<Condition>,
 }
 
 /// The stage that runs, and its output, where that at `place` may only hand it on.
@@ -340,7 +369,12 @@ The stages of the file take the place of this stage: stage `encode` of the file 
 The file says at its top which inputs it takes, `inputs: {raw: dataset}`, and its stages read them \
 as `inputs.raw`. It says what it gives, `outputs: {features: encode.data}`, and other stages read \
 that as `features.features`, or by the stage's name alone if there is one output. `after: [NAME]` \
-waits for all of its stages, and what stands in `after` here goes before all of them.
+waits for all of its stages.
+
+What stands here in `after` and `needs` holds for the first stages of the file, those that need no \
+other of them; `when` holds for each of its stages, together with their own; with a `matrix` there \
+are all of its stages for each combination, `features[size=3]/encode`. `retry`, `timeout`, \
+`resources` and `cache` belong into the file.
 
 The file's `${params.x}` are its own params, with the values that `with` gives. Its paths are meant \
 from its own folder. It may use further files; none may use itself. A file with `inputs` cannot run \

@@ -467,6 +467,130 @@ test.yaml:5:41 cycle: stages need each other in a circle: parts → raw → part
         );
     }
 
+    /// What an input reads, by name.
+    fn read_from<'p>(plan: &'p Plan, stage: &str, port: &str) -> Vec<&'p str> {
+        let stage = plan.stage(plan.find(stage).expect("the stage"));
+        let input = stage.inputs.iter().find(|input| input.port == port).expect("the input");
+        input.from().iter().map(|from| plan.stage(*from).name.as_str()).collect()
+    }
+
+    #[test]
+    fn with_a_matrix_there_are_all_of_its_stages_for_each_combination() {
+        let files = [
+            (
+                "test.yaml",
+                "pipeline: p\nstages:\n  \
+                 raw: {uses: make, matrix: {share: [0.2, 0.4]}, with: {columns: [a], rows: 3}}\n  \
+                 parts:\n    uses: pipeline\n    matrix: {share: [0.2, 0.4]}\n    inputs: {raw: raw}\n    \
+                 with: {file: sub/parts.yaml, params: {share: \"${matrix.share}\"}}\n  \
+                 learn: {uses: learn, matrix: {share: [0.2, 0.4]}, inputs: {train: parts.big}, with: {target: a, epochs: 1}}\n  \
+                 one: {uses: learn, inputs: {train: \"parts[share=0.4].small\"}, with: {target: a, epochs: 1}}\n  \
+                 all: {uses: command, inputs: {parts: \"parts[*].big\"}, with: {run: \"ls ${inputs.parts}\"}}\n  \
+                 last: {uses: make, with: {columns: [c]}, after: [\"parts[*]\"]}\n",
+            ),
+            PARTS,
+        ];
+        let plan = plan(&files, &[]);
+        let cut = ["parts[share=0.2]/cut", "parts[share=0.4]/cut"];
+        for (cut, label) in cut.iter().zip(["share=0.2", "share=0.4"]) {
+            assert_eq!(read_from(&plan, cut, "data"), [format!("raw[{label}]")]);
+            assert_eq!(read_from(&plan, &format!("learn[{label}]"), "train"), [*cut]);
+        }
+        assert_eq!(read_from(&plan, "one", "train"), [cut[1]]);
+        assert_eq!(read_from(&plan, "all", "parts"), cut);
+        let last = plan.stage(plan.find("last").expect("the stage"));
+        let after: Vec<&str> = last.after.iter().map(|of| plan.stage(*of).name.as_str()).collect();
+        assert_eq!(after, cut);
+        let share = &plan.stage(plan.find(cut[1]).expect("the stage")).config["parts"]["big"];
+        assert_eq!(*share, json!(0.4));
+    }
+
+    #[test]
+    fn what_was_chosen_is_handed_on_to_one_reader_alone() {
+        let sub = "pipeline: best\n\
+             outputs: {model: {from: \"learn[*]\", select: {metric: loss, mode: min}}, all: all}\n\
+             stages:\n  raw: {uses: make, with: {columns: [a]}}\n  \
+             learn: {uses: learn, matrix: {epochs: [1, 2]}, inputs: {train: raw}, with: {target: a, epochs: \"${matrix.epochs}\"}}\n  \
+             all: {uses: command, with: {run: 'true', outputs: {list: value}}}\n";
+        let main = "pipeline: p\nstages:\n  \
+                    best: {uses: pipeline, with: {file: best.yaml}}\n  \
+                    note: {uses: note, inputs: {model: best.model}}\n";
+        let chosen = plan(&[("test.yaml", main), ("best.yaml", sub)], &[]);
+        assert_eq!(
+            read_from(&chosen, "note", "model"),
+            ["best/learn[epochs=1]", "best/learn[epochs=2]"]
+        );
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  \
+                     best: {uses: pipeline, matrix: {x: [1, 2]}, with: {file: best.yaml}}\n  \
+                     all: {uses: command, inputs: {models: \"best[*].model\"}, with: {run: 'true'}}\n",
+                ),
+                ("best.yaml", sub),
+            ],
+            "test.yaml:4:41 bad-instance: `best` hands on what it chose among instances / name one of \
+             its instances",
+        );
+    }
+
+    #[test]
+    fn all_instances_use_one_file() {
+        check(
+            &[
+                (
+                    "test.yaml",
+                    "pipeline: p\nstages:\n  \
+                     x: {uses: pipeline, matrix: {file: [a.yaml, b.yaml]}, with: {file: \"${matrix.file}\"}}\n",
+                ),
+                ("a.yaml", "pipeline: a\nstages: {m: {uses: make, with: {columns: [a]}}}\n"),
+            ],
+            "test.yaml:3:70 bad-matrix: all instances of a stage use the same file / let params of \
+             the file tell them apart, or write a stage for each file",
+        );
+    }
+
+    #[test]
+    fn conditions_hold_for_each_stage_and_joins_for_the_first() {
+        let make = "uses: make, with: {columns: [a]}";
+        let files = [
+            (
+                "test.yaml",
+                format!(
+                    "pipeline: p\nstages:\n  a: {{{make}}}\n  b: {{{make}}}\n  \
+                     ask: {{uses: command, with: {{run: 'true', outputs: {{go: value}}}}}}\n  \
+                     sub: {{uses: pipeline, after: [a, b], needs: any, when: \"${{values.ask}} == 1\", with: {{file: sub.yaml}}}}\n"
+                ),
+            ),
+            (
+                "sub.yaml",
+                format!(
+                    "pipeline: sub\nparams: {{deep: true}}\nstages:\n  x: {{{make}}}\n  \
+                     y: {{{make}, after: [x], when: \"${{params.deep}}\"}}\n"
+                ),
+            ),
+        ];
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let plan = plan(&files, &[]);
+        let stage = |name: &str| plan.stage(plan.find(name).expect("the stage"));
+        let condition =
+            |name: &str| stage(name).condition.as_ref().expect("a condition").text().to_owned();
+        assert_eq!(stage("sub/x").join, wick_plan::Join::Any);
+        assert_eq!(stage("sub/y").join, wick_plan::Join::All);
+        let outer = condition("sub/x");
+        assert_eq!(condition("sub/y"), format!("({outer}) and (${{params.deep}})"));
+        let of_y = stage("sub/y").condition.as_ref().expect("a condition");
+        assert_eq!(of_y.holds(&|_| Some(json!(1))), Ok(true));
+        assert_eq!(of_y.holds(&|_| Some(json!(2))), Ok(false));
+        for name in ["sub/x", "sub/y"] {
+            let after = &stage(name).after;
+            assert!(after.contains(&plan.find("ask").expect("the stage")), "{name} asks it");
+        }
+        assert_eq!(stage("sub/x").after.len(), 3);
+    }
+
     #[test]
     fn a_file_that_takes_inputs_cannot_run_by_itself() {
         check(
