@@ -12,11 +12,13 @@ use wick_plan::Plan;
 use wick_store::{RunQuery, Store};
 
 use crate::bugs::Bug;
+use crate::database::Tables;
 use crate::dice::Dice;
 use crate::graphs::{self, Nature};
 use crate::judge::{Invariant, Violation};
 use crate::lab::{Faults, Lab, Machine};
 use crate::process::{Process, Watcher};
+use crate::replay::{Answer, Call};
 use crate::scheduler::{OUTSIDE, ProcessId, Step, lock};
 use crate::way::SimulatedStore;
 use crate::workers::SimulatedExecutors;
@@ -37,6 +39,10 @@ pub struct Terms {
     /// Instead of everything at random: nothing goes wrong, but that the first engine dies after
     /// so many polls.
     pub dies_after: Option<u64>,
+    /// Whether the database is to be compared with a real one: nothing happens then that a real one
+    /// cannot be made to live through in a test, such as power cuts, and every process has a
+    /// machine of its own.
+    pub compare: bool,
 }
 
 /// What came of a course.
@@ -54,6 +60,9 @@ pub struct Outcome {
     /// Differs if anything went differently.
     pub hash: u64,
     pub trace: Vec<String>,
+    /// What the database was called for, and how it ended.
+    pub calls: Vec<(Call, Answer)>,
+    pub tables: Tables,
 }
 
 struct Course {
@@ -82,7 +91,7 @@ pub fn play(seed: u64, terms: Terms) -> Outcome {
     let systematic = terms.dies_after.is_some();
     let faults = if systematic { calm_faults(&mut dice) } else { faults(&mut dice) };
     let plan = Arc::new(graphs::plan(&mut dice, if systematic { 4 } else { 12 }));
-    let lab = Lab::new(dice.fork(), faults, terms.bug, terms.trace);
+    let lab = Lab::new(dice.fork(), faults, terms);
     let mut course = Course { lab, dice, plan, last_process: 9, looked_at: 0 };
     let polls = match terms.dies_after {
         Some(polls) => course.one_death(polls),
@@ -99,6 +108,8 @@ pub fn play(seed: u64, terms: Terms) -> Outcome {
         publications: judge.publications,
         polls,
         hash: lab.scheduler.hash(),
+        calls: lab.calls.as_ref().map(|calls| lock(calls).clone()).unwrap_or_default(),
+        tables: lock(&lab.tables).tables.clone(),
         trace: lab.trace.as_ref().map(|trace| lock(trace).clone()).unwrap_or_default(),
     }
 }
@@ -183,7 +194,7 @@ impl Course {
             return;
         }
         let mut command = self.command(true);
-        command.host = 1 - lock(&self.lab.processes)[&process].host;
+        command.host = 1 - lock(&self.lab.processes)[&process].host.min(1);
         self.give(command);
         self.until_over();
     }
@@ -292,7 +303,7 @@ impl Course {
         } else {
             0
         };
-        let host = command.host;
+        let host = if self.lab.calls.is_some() { process.0 } else { command.host };
         let token = self.dice.next() >> 1;
         lock(&self.lab.processes).insert(process, Machine { host, skew, token });
         self.lab.judge().drive_begins(process, command.slots, command.use_cache);
@@ -412,6 +423,7 @@ impl Deed {
         match self {
             Deed::Drain => drop(cancel.request()),
             Deed::Kill => cancel.kill(),
+            Deed::CancelElsewhere if lab.calls.is_some() => {}
             Deed::CancelElsewhere => {
                 let mut disk = lock(&lab.tables);
                 if let Some(run) = disk.tables.runs.last().map(|run| run.new.id.clone()) {
@@ -419,6 +431,7 @@ impl Deed {
                 }
             }
             Deed::Stall(wait) => lab.scheduler.stall(process, lab.scheduler.now() + wait),
+            Deed::CutPower if lab.calls.is_some() => {}
             Deed::CutPower => lab.cut_power(),
             Deed::LoseArtifact => lab.lose_artifact(),
             Deed::ChangeSource => {

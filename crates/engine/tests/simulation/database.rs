@@ -68,6 +68,7 @@ pub struct Attempt {
     pub state: AttemptState,
     pub token: Token,
     pub fingerprint: Fingerprint,
+    pub finished: Option<Timestamp>,
     pub outputs: Vec<Output>,
     pub effects: Vec<Effect>,
 }
@@ -310,7 +311,7 @@ impl Run {
             .collect();
         for (place, attempt, token) in running {
             if let Some(row) = self.attempts.get_mut(&(place, attempt)) {
-                row.state = AttemptState::Lost;
+                (row.state, row.finished) = (AttemptState::Lost, Some(now));
             }
             let stage = self.stages[place].name.clone();
             let body = EventBody::AttemptFinished {
@@ -371,6 +372,7 @@ impl Run {
                     state: AttemptState::Running,
                     token: *token,
                     fingerprint: *fingerprint,
+                    finished: None,
                     outputs: Vec::new(),
                     effects: Vec::new(),
                 };
@@ -382,10 +384,13 @@ impl Run {
                 let stale = || StoreError::StaleToken { stage: stage.clone(), attempt: *attempt };
                 let place = self.place(stage).ok_or_else(stale)?;
                 let row = self.attempts.get_mut(&(place, *attempt)).ok_or_else(stale)?;
+                if row.token == *token && (row.state, row.finished) == (*state, Some(event.time)) {
+                    return Err(StoreError::Refused("an attempt ended twice".to_owned()));
+                }
                 if row.token != *token || row.state != AttemptState::Running {
                     return Err(stale());
                 }
-                row.state = *state;
+                (row.state, row.finished) = (*state, Some(event.time));
                 if *state == AttemptState::Succeeded {
                     (row.outputs, row.effects) = (outputs.clone(), effects.clone());
                     published.push((row.fingerprint, place, *attempt));

@@ -10,9 +10,11 @@ use wick_core::{Digest, Timestamp};
 use wick_store::StoreResult;
 
 use crate::bugs::Bug;
+use crate::course::Terms;
 use crate::database::Tables;
 use crate::dice::Dice;
 use crate::judge::Judge;
+use crate::replay::{Answer, Call};
 use crate::scheduler::{DATABASE, ProcessId, Scheduler, WORKERS, lock};
 
 /// The moment at which every course begins.
@@ -68,6 +70,8 @@ pub struct Lab {
     pub dice: Mutex<Dice>,
     pub processes: Mutex<BTreeMap<ProcessId, Machine>>,
     pub trace: Option<Mutex<Vec<String>>>,
+    /// What the database was called for, where that is to be compared with a real one.
+    pub calls: Option<Mutex<Vec<(Call, Answer)>>>,
 }
 
 /// The database's rows, and how they were since they were last flushed.
@@ -89,7 +93,7 @@ pub struct Machine {
 }
 
 impl Lab {
-    pub fn new(mut dice: Dice, faults: Faults, bug: Option<Bug>, trace: bool) -> Arc<Self> {
+    pub fn new(mut dice: Dice, faults: Faults, terms: Terms) -> Arc<Self> {
         let mut judge = Judge::default();
         judge.all_readable = faults.unreadable == 0;
         Arc::new(Self {
@@ -98,14 +102,15 @@ impl Lab {
             calm: AtomicBool::new(false),
             struck: AtomicU64::new(0),
             held: AtomicU64::new(0),
-            bug,
+            bug: terms.bug,
             judge: Mutex::new(judge),
             tables: Mutex::default(),
             artifacts: Mutex::default(),
             sources: Mutex::default(),
             dice: Mutex::new(dice.fork()),
             processes: Mutex::default(),
-            trace: trace.then(Mutex::default),
+            trace: terms.trace.then(Mutex::default),
+            calls: terms.compare.then(Mutex::default),
         })
     }
 
@@ -143,6 +148,13 @@ impl Lab {
             let line =
                 format!("{:>6} {:>12.6} {}", self.scheduler.steps(), now.as_secs_f64(), what());
             lock(trace).push(line);
+        }
+    }
+
+    /// Notes what the database was called for, and what it answered.
+    pub fn log<T>(&self, result: &StoreResult<T>, call: impl FnOnce() -> Call) {
+        if let Some(calls) = &self.calls {
+            lock(calls).push((call(), Answer::of(result)));
         }
     }
 

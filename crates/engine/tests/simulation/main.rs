@@ -17,6 +17,7 @@ mod graphs;
 mod judge;
 mod lab;
 mod process;
+mod replay;
 mod scheduler;
 mod store;
 mod way;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ("an_engine_may_die_at_every_await", an_engine_may_die_at_every_await),
         ("a_seed_plays_the_same_twice", a_seed_plays_the_same_twice),
         ("every_planted_bug_is_found", every_planted_bug_is_found),
+        ("the_database_is_like_the_real_one", the_database_is_like_the_real_one),
     ];
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
@@ -176,4 +178,24 @@ fn every_planted_bug_is_found() {
         let what: String = what.chars().take(100).collect();
         say(&format!("  {bug:?}: by seed {seed}, {:?}: {what}", bug.breaks()));
     }
+}
+
+fn the_database_is_like_the_real_one() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let mut refused = 0;
+    for seed in 0..40 {
+        let outcome = play(seed, Terms { compare: true, ..Terms::default() });
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.db");
+        runtime.block_on(async {
+            let store = wick_store::open(path.to_str().expect("text")).await.expect("a store");
+            let compared = replay::compare(&store, &outcome.calls, &outcome.tables).await;
+            store.close().await;
+            assert_eq!(compared, Ok(()), "seed {seed}");
+        });
+        let answers = outcome.calls.iter().map(|(_, answer)| *answer);
+        refused += answers.filter(|answer| *answer != replay::Answer::Done).count();
+    }
+    assert!(refused > 10, "only {refused} calls were refused: that compares too little");
 }

@@ -17,6 +17,7 @@ use wick_store::{
 use crate::bugs::Bug;
 use crate::database::{Tables, is_replaceable};
 use crate::lab::Lab;
+use crate::replay::Call;
 use crate::scheduler::DATABASE;
 use crate::way::SimulatedStore;
 
@@ -42,6 +43,7 @@ impl SimulatedStore {
         let (lease, process, flushed) = (lease.clone(), self.process, !is_replaceable(&batch));
         let work = move |lab: &Lab, tables: &mut Tables| {
             let done = lab.append(process, tables, &lease, &batch);
+            lab.log(&done, || Call::Append(lease.clone(), batch.clone()));
             lab.note(|| {
                 let said = match &done {
                     Ok(()) => "recorded".to_owned(),
@@ -70,7 +72,9 @@ impl Store for SimulatedStore {
     ) -> StoreResult<Lease> {
         let (run, engine, process) = (run.clone(), engine.clone(), self.process);
         self.write(true, move |lab, tables| {
-            let lease = tables.create_run(run, &engine, now)?;
+            let made = tables.create_run(run.clone(), &engine, now);
+            lab.log(&made, || Call::Create(Box::new(run), engine, now));
+            let lease = made?;
             lab.note(|| format!("{process:?} creates run {}", lease.run));
             lab.judge().run_taken(&lease, tables);
             Ok(lease)
@@ -89,7 +93,9 @@ impl Store for SimulatedStore {
         let (engine, process) = (engine.clone(), self.process);
         self.write(true, move |lab, tables| {
             let alive = |engine: &EngineId| Self::is_alive(lab, process, engine);
-            let lease = tables.take_run(&run, &left, &engine, now, alive)?;
+            let taken = tables.take_run(&run, &left, &engine, now, alive);
+            lab.log(&taken, || Call::Take(run.clone(), left, engine, now));
+            let lease = taken?;
             if lab.has_bug(Bug::RunsFinishedAgain) {
                 tables.forget_finished(&run);
             }
@@ -106,7 +112,12 @@ impl Store for SimulatedStore {
 
     async fn renew_lease(&self, lease: &Lease, now: Timestamp) -> StoreResult<()> {
         let lease = lease.clone();
-        self.write(false, move |_, tables| tables.renew_lease(&lease, now)).await
+        self.write(false, move |lab, tables| {
+            let renewed = tables.renew_lease(&lease, now);
+            lab.log(&renewed, || Call::Renew(lease, now));
+            renewed
+        })
+        .await
     }
 
     async fn append(&self, lease: &Lease, events: &[Event]) -> StoreResult<()> {
@@ -133,6 +144,7 @@ impl Store for SimulatedStore {
         self.write(true, move |lab, tables| {
             let alive = |engine: &EngineId| Self::is_alive(lab, process, engine);
             let interrupted = tables.interrupt_dead_runs(now, alive);
+            lab.log(&Ok(()), || Call::Interrupt(now));
             for run in &interrupted {
                 lab.note(|| format!("{process:?} finds run {run} interrupted"));
                 lab.judge().run_interrupted(run);
