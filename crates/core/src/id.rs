@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_stage_is_meant_by_its_template() {
-        let name = StageName::new("features[size=3]/encode[x=1]").unwrap();
+        let name = StageName::new("features[size=3]/encode[x=1]").expect("a name");
         for text in ["features", "features[size=3]", "features/encode", "features[size=3]/encode"] {
             assert!(name.is_meant_by(text), "{text}");
         }

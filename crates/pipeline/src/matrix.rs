@@ -54,7 +54,7 @@ pub(crate) fn read(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Vec<V
         ));
     }
     let axes = axes.into_iter().collect::<Option<Vec<Axis>>>();
-    let Some(axes) = axes.filter(|_| diagnostics.errors() == errors_before) else { return None };
+    let axes = axes.filter(|_| diagnostics.errors() == errors_before)?;
     let mut instances = combinations(&axes, entry, diagnostics)?;
     if let Some(exclude) = fields::find(entries, "exclude") {
         for (values, span) in rows(exclude, &axes, diagnostics) {

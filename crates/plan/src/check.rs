@@ -110,7 +110,7 @@ fn check_as(request: &Request<'_>, may_be_part: bool) -> Verdict {
     let sound = diagnostics.iter().all(|found| found.severity != Severity::Error);
     let (plan, part) = match checked.filter(|_| sound) {
         None => (None, None),
-        Some(Outcome::Plan(plan)) => (plan, None),
+        Some(Outcome::Plan(plan)) => (plan.map(|plan| *plan), None),
         Some(Outcome::Part(stages)) => (None, Some(stages)),
     };
     Verdict { plan, diagnostics, sources, part }
@@ -119,7 +119,7 @@ fn check_as(request: &Request<'_>, may_be_part: bool) -> Verdict {
 /// What a pipeline without mistakes is.
 enum Outcome {
     /// One that can run.
-    Plan(Option<Plan>),
+    Plan(Option<Box<Plan>>),
     /// A part of others, with so many stages.
     Part(usize),
 }
@@ -208,7 +208,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             let stages = self.drafts.iter().filter(|draft| draft.stage.role == Role::Stage);
             return Outcome::Part(stages.count());
         }
-        Outcome::Plan(build::plan(self.request, self.sources, self.pipeline, self.drafts, &order))
+        let plan = build::plan(self.request, self.sources, self.pipeline, self.drafts, &order);
+        Outcome::Plan(plan.map(Box::new))
     }
 
     /// Finds each stage's kind, and asks it for the stage's ports.

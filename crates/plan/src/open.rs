@@ -125,7 +125,8 @@ fn candidates(text: &str, span: Span) -> Vec<Data> {
         all.extend([0.5, 0.25].into_iter().filter_map(Number::from_f64).map(Data::Number));
         all.extend([Data::Bool(true), Data::Bool(false)]);
         let list = |item: Data| Data::List(vec![Node::new(span, item)]);
-        all.extend(all[..3].to_vec().into_iter().map(list));
+        let lists: Vec<Data> = all[..3].iter().cloned().map(list).collect();
+        all.extend(lists);
         all.extend([Data::List(Vec::new()), Data::Map(Vec::new())]);
     }
     all

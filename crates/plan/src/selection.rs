@@ -515,8 +515,11 @@ mod tests {
         let only = resolve(only);
         assert_eq!(only.stages, [Present, Reuse, Leave]);
         assert_eq!((only.of_instance(fit, &zero), only.of_instance(fit, &one)), (Leave, Force));
-        assert_eq!(only.missing_instances(fit, &[zero.clone()]).collect::<Vec<_>>(), [&one]);
-        assert_eq!(only.missing_instances(fit, &[one.clone()]).count(), 0);
+        assert_eq!(
+            only.missing_instances(fit, std::slice::from_ref(&zero)).collect::<Vec<_>>(),
+            [&one]
+        );
+        assert_eq!(only.missing_instances(fit, std::slice::from_ref(&one)).count(), 0);
 
         let from = resolve(Selection { from: names(&["fit[fold=1]"]), ..Selection::default() });
         assert_eq!(from.stages, [Reuse, Reuse, Force]);
