@@ -97,6 +97,8 @@ struct Running {
     cancel: CancelHandle,
     run: Option<RunId>,
     began: Instant,
+    /// Why it begins, in words.
+    why: String,
 }
 
 /// A run that ended: of which pipeline, and how.
@@ -115,7 +117,9 @@ pub struct Up<'a> {
     search: bool,
     runs: Runs<'a>,
     queue: VecDeque<usize>,
-    begun: (mpsc::UnboundedSender<(usize, RunId)>, mpsc::UnboundedReceiver<(usize, RunId)>),
+    /// Runs that tell which they are, by their pipelines' places.
+    begun: mpsc::UnboundedReceiver<(usize, RunId)>,
+    begins: mpsc::UnboundedSender<(usize, RunId)>,
     stopping: bool,
     cut_short: bool,
 }
@@ -248,6 +252,7 @@ impl<'a> Up<'a> {
         if let Some(trouble) = trouble {
             shared.ui.warn(format_args!("{trouble}; times that were missed are not known"));
         }
+        let (begins, begun) = mpsc::unbounded_channel();
         Self {
             shared,
             log,
@@ -257,7 +262,8 @@ impl<'a> Up<'a> {
             search,
             runs: FuturesUnordered::new(),
             queue: VecDeque::new(),
-            begun: mpsc::unbounded_channel(),
+            begun,
+            begins,
             stopping: false,
             cut_short: false,
         }
@@ -287,7 +293,7 @@ impl<'a> Up<'a> {
             tokio::select! {
                 _ = interrupt.recv() => self.stop(false),
                 _ = terminate.recv() => self.stop(true),
-                Some((index, run)) = self.begun.1.recv() => self.run_begun(index, run),
+                Some((index, run)) = self.begun.recv() => self.run_begun(index, run),
                 Some(ended) = self.runs.next(), if !self.runs.is_empty() => {
                     self.run_ended(ended).await?;
                 }
@@ -597,11 +603,11 @@ impl<'a> Up<'a> {
         }
         let cancel = CancelHandle::default();
         let pipeline = &mut self.pipelines[index];
-        pipeline.run = Some(Running { cancel: cancel.clone(), run: None, began: Instant::now() });
+        let (run, began) = (None, Instant::now());
+        pipeline.run = Some(Running { cancel: cancel.clone(), run, began, why });
         let details = json!({"file": pipeline.key, "cause": cause_to_json(cause)});
-        let text = format!("begins: {why}");
-        self.log.tell(&pipeline.name, "begins", Paint::Calm, &text, details);
-        let (shared, path, begun) = (self.shared, pipeline.path.clone(), self.begun.0.clone());
+        self.log.tell_programs(&pipeline.name, "begins", details);
+        let (shared, path, begun) = (self.shared, pipeline.path.clone(), self.begins.clone());
         self.runs.push(Box::pin(async move {
             // A defect that shows in one run must not end the others.
             let run = std::panic::AssertUnwindSafe(run(shared, &path, cancel, index, begun));
@@ -616,8 +622,9 @@ impl<'a> Up<'a> {
     fn run_begun(&mut self, index: usize, run: RunId) {
         let pipeline = &mut self.pipelines[index];
         let details = json!({"file": pipeline.key, "run": run});
-        let text = format!("run {run} begun");
-        self.log.tell(&pipeline.name, "begun", Paint::Plain, &text, details);
+        let why = pipeline.run.as_ref().map(|running| running.why.as_str()).unwrap_or_default();
+        let text = format!("run {run} begins: {why}");
+        self.log.tell(&pipeline.name, "begun", Paint::Calm, &text, details);
         if let Some(running) = &mut pipeline.run {
             running.run = Some(run);
         }
@@ -625,7 +632,7 @@ impl<'a> Up<'a> {
 
     async fn run_ended(&mut self, (index, ended): Ended) -> CommandResult<()> {
         // What it told of its begin comes first.
-        while let Ok((begun, run)) = self.begun.1.try_recv() {
+        while let Ok((begun, run)) = self.begun.try_recv() {
             self.run_begun(begun, run);
         }
         let running = self.pipelines[index].run.take();

@@ -28,20 +28,11 @@ impl<'a> Log<'a> {
     /// Something happened to a pipeline: `event` and `details` tell it to programs, `text` to
     /// people.
     pub fn tell(&self, pipeline: &str, event: &str, paint: Paint, text: &str, details: Value) {
-        let now = human::now();
         if self.json {
-            let mut line = json!({
-                "version": 1,
-                "time": now,
-                "event": event,
-                "pipeline": pipeline,
-            });
-            if let (Value::Object(line), Value::Object(details)) = (&mut line, details) {
-                line.extend(details);
-            }
-            self.ui.print(line);
+            self.tell_programs(pipeline, event, details);
             return;
         }
+        let now = human::now();
         let width = self.width;
         self.ui.print(format_args!(
             "{}  {}  {}",
@@ -49,6 +40,19 @@ impl<'a> Log<'a> {
             self.ui.out.paint(Paint::Strong, format_args!("{pipeline:width$}")),
             self.ui.out.paint(paint, text)
         ));
+    }
+
+    /// Something happened to a pipeline that people are told of otherwise.
+    pub fn tell_programs(&self, pipeline: &str, event: &str, details: Value) {
+        if !self.json {
+            return;
+        }
+        let now = human::now();
+        let mut line = json!({"version": 1, "time": now, "event": event, "pipeline": pipeline});
+        if let (Value::Object(line), Value::Object(details)) = (&mut line, details) {
+            line.extend(details);
+        }
+        self.ui.print(line);
     }
 
     /// Says something of all pipelines.
