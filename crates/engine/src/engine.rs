@@ -23,6 +23,9 @@ use crate::resolver::{KeptStage, Resolver};
 use crate::slots::Slots;
 use crate::world::{RealWorld, World};
 
+/// How often a new run is written of which the store does not say whether it was.
+const MAX_CREATIONS: u32 = 3;
+
 /// Drives runs.
 #[derive(Clone)]
 pub struct Engine {
@@ -242,15 +245,23 @@ impl Engine {
             plan: plan.digest(),
             stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
         };
-        match self.store.create_run(&new, engine, self.parts.world.now()).await {
-            // It may be there all the same.
-            Err(StoreError::Unknown { .. }) => match self.take_run(&new.id, engine).await {
-                Err(EngineError::Store(StoreError::NoRun(_))) => {
-                    Ok(self.store.create_run(&new, engine, self.parts.world.now()).await?)
-                }
-                taken => taken,
-            },
-            created => Ok(created?),
+        let (mut tries, mut in_doubt) = (0, false);
+        loop {
+            tries += 1;
+            let created = self.store.create_run(&new, engine, self.parts.world.now()).await;
+            let Err(error) = created else { return Ok(created?) };
+            in_doubt |= matches!(error, StoreError::Unknown { .. });
+            if !in_doubt || tries == MAX_CREATIONS {
+                return Err(error.into());
+            }
+            // It may be there all the same. Whoever finds it without a living engine takes it.
+            if self.store.run(&new.id).await?.is_some() {
+                let holder = self.store.engine_of(&new.id).await?;
+                return match holder.is_some_and(|holder| holder.token == engine.token) {
+                    true => Ok(Lease { run: new.id, engine: engine.token }),
+                    false => Err(EngineError::LeaseLost { run: new.id }),
+                };
+            }
         }
     }
 

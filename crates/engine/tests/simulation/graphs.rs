@@ -66,6 +66,7 @@ pub fn plan(dice: &mut Dice, most: u64) -> Plan {
         "stages": [],
     }))
     .expect("a plan");
+    plan.timeout = dice.chance(200).then(|| Duration::from_secs(dice.between(100, 300)));
     let count = dice.between(1, most);
     // Wide graphs and deep ones.
     let edges = dice.between(0, 3);
@@ -101,6 +102,8 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         .collect();
     let sources: Vec<String> =
         if dice.chance(200) { vec![format!("/source{}", dice.below(3))] } else { Vec::new() };
+    // What may be absent is no input.
+    let is_any = inputs.is_empty() && !after.is_empty() && dice.chance(400);
     let timeout = dice.chance(400).then(|| Duration::from_millis(dice.between(50, 5000)));
     let backoff = Duration::from_millis(dice.between(1, 500));
     let json = json!({
@@ -113,6 +116,7 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         "inputs": inputs,
         "outputs": outputs,
         "after": after,
+        "join": if is_any { "any" } else { "all" },
         "retry": {"attempts": dice.between(1, 4), "backoff": backoff},
         "timeout": timeout,
         "resources": {
