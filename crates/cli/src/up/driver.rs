@@ -603,8 +603,8 @@ impl<'a> Up<'a> {
         }
         let cancel = CancelHandle::default();
         let pipeline = &mut self.pipelines[index];
-        let (run, began) = (None, Instant::now());
-        pipeline.run = Some(Running { cancel: cancel.clone(), run, began, why });
+        let began = Instant::now();
+        pipeline.run = Some(Running { cancel: cancel.clone(), run: None, began, why });
         let details = json!({"file": pipeline.key, "cause": cause_to_json(cause)});
         self.log.tell_programs(&pipeline.name, "begins", details);
         let (shared, path, begun) = (self.shared, pipeline.path.clone(), self.begins.clone());
