@@ -88,8 +88,27 @@ impl Times {
     /// The first time after `moment`; none within the reach of the calendar is no time.
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
         let local = self.local(moment)?;
-        let next = self.cron.find_next_occurrence(&local, false).ok()?;
+        let next = self.cron.find_next_occurrence(&local, false).ok();
+        let next = next.or_else(|| self.after_a_day_left_out(moment))?;
         Some(Timestamp(next.timestamp_micros()))
+    }
+
+    /// The first time after a day that the zone left out, for which the search gives up: Samoa had
+    /// no 30th of December 2011. Looks from each quarter of an hour of the next day: clocks of all
+    /// zones begin their hours at one.
+    fn after_a_day_left_out(&self, moment: Timestamp) -> Option<DateTime<Tz>> {
+        const QUARTER: i64 = 900_000_000;
+        let first = moment.0 - moment.0.rem_euclid(QUARTER) + QUARTER;
+        let day_later = self.local(Timestamp(moment.0 + 86_400_000_000))?;
+        let days = day_later.date_naive().signed_duration_since(self.local(moment)?.date_naive());
+        // No day was left out: the expression names none that comes.
+        if days.num_days() < 2 {
+            return None;
+        }
+        (0..=100).find_map(|quarter| {
+            let from = self.local(Timestamp(first + quarter * QUARTER))?;
+            self.cron.find_next_occurrence(&from, true).ok()
+        })
     }
 
     /// The name of the time zone.

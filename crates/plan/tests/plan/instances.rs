@@ -5,7 +5,7 @@ use wick_plan::{
     InputSource, Instance, KnownList, Materials, Mode, Plan, PlannedStage, explain_change,
 };
 
-use crate::{check_lists, check_yaml, plan};
+use crate::{check_lists, check_with, check_yaml, plan};
 
 const GRID: &str = "
 pipeline: p
@@ -312,4 +312,76 @@ fn a_thousand_instances_are_planned_and_no_more() {
     assert_eq!(found[0].message, "the matrix has 1001 instances");
     let (_, found) = check_yaml(yaml(900, 900).as_bytes(), &[]);
     assert_eq!(found[0].code, "too-large");
+}
+
+/// A file that others use, with a matrix and a list of its own.
+fn features(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    assert_eq!(path, std::path::Path::new("/project/features.yaml"));
+    Ok(b"
+pipeline: features
+inputs: {raw: dataset}
+outputs: {model: \"learn[rate=0.5].model\", report: note.report}
+params: {size: 2}
+secrets: {token: \"${env.TOKEN}\"}
+stages:
+  learn:
+    uses: learn
+    matrix: {rate: [0.1, 0.5]}
+    inputs: {train: inputs.raw}
+    with: {target: a, epochs: \"${params.size}\", dropout: \"${matrix.rate}\"}
+  folds:
+    uses: command
+    when: \"${metrics.learn[rate=0.1].loss} < 1\"
+    with: {run: folds, outputs: {list: value}, env: {T: \"${secrets.token}\"}}
+  note:
+    uses: command
+    inputs: {models: \"learn[*]\", items: \"each[*]\"}
+    with: {run: \"ls ${inputs.models} ${inputs.items}\", outputs: {report: report}}
+  each:
+    uses: command
+    foreach: {fold: folds.list}
+    with: {run: \"do ${foreach.fold}\", outputs: {made: file}}
+"
+    .to_vec())
+}
+
+#[test]
+fn a_matrix_of_sub_pipelines_is_one_sub_pipeline_for_each() {
+    let yaml = b"
+pipeline: p
+stages:
+  raw: {uses: make, with: {columns: [a]}}
+  parts:
+    uses: pipeline
+    matrix: {size: [3, 4]}
+    inputs: {raw: raw}
+    with: {file: features.yaml, params: {size: \"${matrix.size}\"}}
+  one: {uses: note, inputs: {model: \"parts[size=4].model\"}}
+  all: {uses: command, inputs: {models: \"parts[*].model\"}, after: [\"parts[*]\"], with: {run: \"ls ${inputs.models}\"}}
+";
+    let verdict = check_with(yaml, &[], &features);
+    let plan = verdict.plan.unwrap_or_else(|| panic!("{:#?}", verdict.diagnostics));
+    assert_eq!(
+        names(&plan)[1..6],
+        [
+            "parts[size=3]/learn[rate=0.1]",
+            "parts[size=3]/learn[rate=0.5]",
+            "parts[size=3]/folds",
+            "parts[size=3]/each",
+            "parts[size=3]/note",
+        ]
+    );
+    assert_eq!(stage(&plan, "parts[size=4]/learn[rate=0.1]").config["epochs"], json!(4));
+    let one = stage(&plan, "one");
+    assert_eq!(read_from(&plan, one, "model"), ["parts[size=4]/learn[rate=0.5]"]);
+    let all = stage(&plan, "all");
+    assert_eq!(
+        read_from(&plan, all, "models"),
+        ["parts[size=3]/learn[rate=0.5]", "parts[size=4]/learn[rate=0.5]"]
+    );
+    let folds = stage(&plan, "parts[size=4]/folds");
+    let condition = folds.condition.as_ref().expect("a condition");
+    assert_eq!(condition.references()[0].to_string(), "metrics.parts[size=4]/learn[rate=0.1].loss");
+    assert!(stage(&plan, "parts[size=3]/each").foreach.is_some());
+    assert_eq!(plan.secrets.len(), 1, "one secret, however often the file is used");
 }
