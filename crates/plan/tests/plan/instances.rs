@@ -215,7 +215,7 @@ fn a_stage_for_a_list_that_is_not_known_is_a_template() {
 
 #[test]
 fn a_stage_for_a_known_list_is_planned_as_a_matrix_is() {
-    let plan = check_lists(FOLDS, &[list(json!([2, 1, 2]))]).expect("a plan");
+    let plan = check_lists(FOLDS.as_bytes(), &[list(json!([2, 1, 2]))]).plan.expect("a plan");
     assert_eq!(
         names(&plan),
         [
@@ -243,18 +243,24 @@ fn a_stage_for_a_known_list_is_planned_as_a_matrix_is() {
         read_from(&plan, stage(&plan, "all"), "models"),
         ["fit[fold=0]", "fit[fold=1]", "fit[fold=2]"]
     );
-    let named = check_lists(FOLDS, &[list(json!([4, 3]))]).expect("a plan");
+    let named = check_lists(FOLDS.as_bytes(), &[list(json!([4, 3]))]).plan.expect("a plan");
     assert!(named.find("fit[fold=4]").is_some());
-    let empty = check_lists(FOLDS, &[list(json!([]))]).expect("a plan");
+    let empty = check_lists(FOLDS.as_bytes(), &[list(json!([]))]).plan.expect("a plan");
     assert!(stage(&empty, "fit").foreach.is_some(), "nothing to write it for");
 }
 
 #[test]
 fn items_of_a_list_are_checked_when_they_are_known() {
-    assert!(check_lists(FOLDS, &[list(json!(["x"]))]).is_none(), "epochs are numbers");
-    assert!(check_lists(FOLDS, &[list(json!([1, 0]))]).is_none(), "and at least one");
+    assert!(
+        check_lists(FOLDS.as_bytes(), &[list(json!(["x"]))]).plan.is_none(),
+        "epochs are numbers"
+    );
+    assert!(
+        check_lists(FOLDS.as_bytes(), &[list(json!([1, 0]))]).plan.is_none(),
+        "and at least one"
+    );
     let many: Vec<Value> = (0..10_001).map(Value::from).collect();
-    assert!(check_lists(FOLDS, &[list(Value::Array(many))]).is_none(), "too many");
+    assert!(check_lists(FOLDS.as_bytes(), &[list(Value::Array(many))]).plan.is_none(), "too many");
 }
 
 #[test]

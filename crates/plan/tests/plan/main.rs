@@ -37,11 +37,11 @@ pub fn verdict(
     check(&request(yaml, overrides, load, &kinds::registry()))
 }
 
-/// The plan of a pipeline when a run has made these lists, if nothing is wrong then.
-pub fn check_lists(yaml: &str, lists: &[KnownList]) -> Option<Plan> {
+/// What is said of a pipeline when a run has made these lists.
+pub fn check_lists(yaml: &[u8], lists: &[KnownList]) -> Verdict {
     let registry = kinds::registry();
-    let request = request(yaml.as_bytes(), &[], &wick_plan::no_files, &registry);
-    check(&Request { lists, ..request }).plan
+    let request = request(yaml, &[], &wick_plan::no_files, &registry);
+    check(&Request { lists, ..request })
 }
 
 fn request<'a>(

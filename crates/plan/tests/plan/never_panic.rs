@@ -1,10 +1,11 @@
 //! Whatever the bytes, there is an answer and no panic; and every answer can be shown.
 
 use proptest::prelude::*;
+use serde_json::json;
 use wick_pipeline::Style;
-use wick_plan::{Severity, Sources, render, to_json};
+use wick_plan::{KnownList, Severity, Sources, Verdict, render, to_json};
 
-use crate::check_yaml;
+use crate::{check_lists, check_yaml};
 
 /// Files that use the whole language.
 const SEEDS: [&str; 5] = [
@@ -106,7 +107,19 @@ stages:
 ];
 
 fn answers(bytes: &[u8]) {
-    let (plan, found) = check_yaml(bytes, &[]);
+    answer(bytes, &[]);
+    let items =
+        json!([{"name": "a", "n": 4, "timeout": "3s"}, {"name": "b", "n": 1}, 5, "x", null]);
+    let list = KnownList {
+        stage: "list".parse().expect("a name"),
+        output: "all".parse().expect("a name"),
+        items: items.as_array().expect("a list").clone(),
+    };
+    answer(bytes, &[list]);
+}
+
+fn answer(bytes: &[u8], lists: &[KnownList]) {
+    let Verdict { plan, diagnostics: found, .. } = check_lists(bytes, lists);
     let errors = found.iter().any(|found| found.severity == Severity::Error);
     assert_eq!(plan.is_some(), !errors);
     assert!(found.is_sorted_by_key(|found| found.span));
