@@ -268,7 +268,12 @@ pub fn slots(project: &Project) -> Slots {
     }
 }
 
-/// What stages have to fit in.
-pub fn machine(slots: &Slots) -> Machine {
-    Machine { cpus: slots.cpus, memory: Some(slots.memory), gpus: slots.gpus, named: None }
+/// What stages of the project have to fit in.
+pub fn machine(slots: &Slots, project: &Project) -> Machine {
+    Machine {
+        cpus: slots.cpus,
+        memory: Some(slots.memory),
+        gpus: slots.gpus,
+        named: Some(project.config.slots.named.iter().cloned().collect()),
+    }
 }

@@ -48,7 +48,7 @@ async fn new_run(
     let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
+    let plan = file.plan(overrides, pipeline::machine(&slots, &project), ui).await?;
     let session = Session::open(project, ui).await?;
     let selection = Selection::default();
     Ok((session, Execution { plan, text: file.text(), rerun: None, selection }))

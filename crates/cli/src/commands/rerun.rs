@@ -47,7 +47,7 @@ pub async fn prepare(
     let mut overrides = earlier_overrides(session, &run, &file, ui).await?;
     overrides.extend(pipeline::overrides(params, ui)?);
     let slots = pipeline::slots(&session.project);
-    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
+    let plan = file.plan(overrides, pipeline::machine(&slots, &session.project), ui).await?;
     Ok(Execution { plan, text: file.text(), rerun: Some(id), selection: Selection::default() })
 }
 

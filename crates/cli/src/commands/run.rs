@@ -28,7 +28,7 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(overrides, pipeline::machine(&slots), ui).await?;
+    let plan = file.plan(overrides, pipeline::machine(&slots, &project), ui).await?;
     let session = Session::open(project, ui).await?;
     let selection = args.selection.selection(false);
     let execution = Execution { plan, text: file.text(), rerun: None, selection };

@@ -738,7 +738,9 @@ async fn run(
     file.shown = Project::shown(&file.path);
     file.belongs_to(&shared.session.project.root);
     let slots = pipeline::slots(&shared.session.project);
-    let plan = file.plan(Vec::new(), pipeline::machine(&slots), shared.ui).await?;
+    let plan = file
+        .plan(Vec::new(), pipeline::machine(&slots, &shared.session.project), shared.ui)
+        .await?;
     let selection = Selection::default();
     let execution = Execution { plan, text: file.text(), rerun: None, selection };
     let mut reporter = Begun { index, begun };
