@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use wick_core::RunId;
-use wick_engine::{CancelHandle, Engine, Reporter, RunOptions, RunOutcome};
+use wick_engine::{CancelHandle, Engine, Expander, Reporter, RunOptions, RunOutcome};
 use wick_plan::{Plan, Selection};
 
 use crate::args::ExecuteArgs;
@@ -23,6 +23,20 @@ pub struct Execution {
     pub rerun: Option<RunId>,
     /// Which stages it is about.
     pub selection: Selection,
+    /// Plans the instances of stages whose list the run makes.
+    pub expander: Expander,
+}
+
+impl Execution {
+    /// How it is driven, as far as it says so itself.
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            rerun: self.rerun.clone(),
+            selection: self.selection.clone(),
+            expander: Some(self.expander.clone()),
+            ..RunOptions::new(self.text.clone())
+        }
+    }
 }
 
 /// Drives a run to its end.
@@ -33,8 +47,7 @@ pub async fn drive(
     cancel: CancelHandle,
     reporter: &mut dyn Reporter,
 ) -> CommandResult<RunOutcome> {
-    let Execution { plan, text, rerun, selection } = execution;
-    check(selection, plan)?;
+    let plan = &execution.plan;
     // git may take a while on a large repository, and is not needed to plan.
     let base = plan.base.clone();
     let environment = tokio::task::spawn_blocking(move || Environment::collect(&base));
@@ -42,25 +55,16 @@ pub async fn drive(
     if let Some(jobs) = args.jobs {
         slots.cpus = jobs.get();
     }
-    let mut options = RunOptions::new(text.clone());
+    let mut options = execution.options();
     options.slots = slots;
+    options.named_slots.clone_from(&session.project.config.slots.named);
     options.use_cache = !args.no_cache;
     options.keep_going = args.keep_going();
-    options.rerun = rerun.clone();
     options.cancel = cancel;
     options.environment = serde_json::to_value(environment.await.map_err(CommandError::internal)?)
         .map_err(CommandError::internal)?;
     let engine = engine(session)?;
     Ok(engine.execute(plan, options, reporter).await?)
-}
-
-/// Says which names of a selection mean no stage.
-pub fn check(selection: &Selection, plan: &Plan) -> CommandResult<()> {
-    selection.resolve(plan).map_err(CommandError::invalid)?;
-    if !selection.is_empty() {
-        return Err(CommandError::invalid("the engine does not take a selection of stages yet"));
-    }
-    Ok(())
 }
 
 /// The engine of the session's project.

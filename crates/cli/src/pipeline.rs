@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use wick_engine::Slots;
-use wick_pipeline::{Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, Sources};
-use wick_plan::{Machine, Plan, Request, Schedule, Verdict};
+use wick_engine::{Expander, Slots};
+use wick_pipeline::{Diagnostic, Diagnostics, Given, Override, Pipeline, Severity, Sources, Style};
+use wick_plan::{KnownList, Machine, Plan, Request, Schedule, Verdict};
 use wick_stage::Registry;
 
 use crate::args::{GlobalArgs, ParamArgs};
@@ -90,12 +90,12 @@ impl PipelineFile {
 
     /// Checks it: a plan if nothing is wrong, and whatever is to be said.
     pub fn check(&self, overrides: &[Override], registry: &Registry, machine: Machine) -> Verdict {
-        self.checked_with(wick_plan::check, overrides, registry, machine)
+        self.checked_with(wick_plan::check, overrides, registry, machine, &[])
     }
 
     /// Checks it as something that need not run by itself, and need not fit this machine.
     pub fn check_part(&self, overrides: &[Override], registry: &Registry) -> Verdict {
-        self.checked_with(wick_plan::check_part, overrides, registry, Machine::UNLIMITED)
+        self.checked_with(wick_plan::check_part, overrides, registry, Machine::UNLIMITED, &[])
     }
 
     fn checked_with(
@@ -104,6 +104,7 @@ impl PipelineFile {
         overrides: &[Override],
         registry: &Registry,
         machine: Machine,
+        lists: &[KnownList],
     ) -> Verdict {
         check(&Request {
             source: &self.source,
@@ -115,7 +116,21 @@ impl PipelineFile {
             registry,
             environment: &|name| std::env::var(name).ok(),
             machine,
-            lists: &[],
+            lists,
+        })
+    }
+
+    /// Checks it again while it runs, with the lists that its run has made.
+    pub fn expander(&self, overrides: Vec<Override>, machine: Machine) -> Expander {
+        let file = self.clone();
+        Expander::blocking(move |lists| {
+            let check = wick_plan::check;
+            let verdict = file.checked_with(check, &overrides, &registry(), machine.clone(), lists);
+            let Verdict { plan, diagnostics, sources, .. } = verdict;
+            plan.ok_or_else(|| {
+                let style = Style { width: 100, color: false, unicode: true };
+                wick_pipeline::render(&diagnostics, &sources, style)
+            })
         })
     }
 

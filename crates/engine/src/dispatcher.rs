@@ -128,6 +128,19 @@ impl Dispatcher {
         dispatcher
     }
 
+    /// How a stage ended, if it has.
+    pub fn end_of(&self, stage: StageIndex) -> Option<AttemptState> {
+        match self.stages.get(stage.get())?.phase {
+            Phase::Done(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Whether it is being found out what to do with a stage.
+    pub fn is_resolving(&self, stage: StageIndex) -> bool {
+        self.stages.get(stage.get()).is_some_and(|stage| stage.phase == Phase::Resolving)
+    }
+
     /// Takes a message; tells what is to be done.
     pub fn apply(&mut self, message: Message) -> Vec<Action> {
         match message {

@@ -15,21 +15,24 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use wick_core::{
-    Effect, Event, EventBody, Failure, Fingerprint, Input, Output, RunState, StageName, Token,
-    Usage,
+    Effect, Event, EventBody, Failure, Fingerprint, MetricKey, MetricPoint, Output, RunState,
+    StageName, Token, Usage,
 };
-use wick_plan::{Plan, StageIndex};
+use wick_plan::{Plan, StageIndex, Treatment, Treatments};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
 use crate::dispatcher::{Action, CancelMode, Dispatcher, Message, Past, Policy, Timer};
 use crate::engine::CancelHandle;
 use crate::error::{EngineError, EngineResult};
 use crate::executor::{self, Executor};
+use crate::history::History;
 use crate::identity;
+use crate::reads::Measured;
 use crate::recorder::{self, Entry};
 use crate::report::{FailedStage, Reporter, Totals};
-use crate::resolver::{Resolution, Resolver};
+use crate::resolver::{Resolution, Resolved, Resolver};
 use crate::slots::Slots;
+use crate::wake::Wake;
 use crate::world::{self, World};
 
 /// How often the lease is prolonged, and a request to cancel is looked for.
@@ -46,6 +49,8 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     /// Time, chance, and tasks.
     pub world: Arc<dyn World>,
+    /// Changes when somebody calls to look after the run.
+    pub wake: Wake,
     /// Carries attempts out.
     pub executor: Box<dyn Executor>,
     /// Finds fingerprints and cached outputs.
@@ -64,8 +69,10 @@ pub struct Setup {
     pub keep_going: bool,
     /// By which the run can be cancelled.
     pub cancel: CancelHandle,
-    /// What earlier drives of the run have left of each stage.
-    pub past: Vec<Past>,
+    /// What is to be done with each stage.
+    pub treatments: Treatments,
+    /// What earlier drives of the run have left.
+    pub history: History,
 }
 
 /// How a drive ended.
@@ -76,6 +83,8 @@ pub struct Ended {
     pub totals: Totals,
     /// The stages that failed for good.
     pub failed: Vec<FailedStage>,
+    /// Whether the run took longer than it may.
+    pub timed_out: bool,
 }
 
 /// What happened elsewhere, but for the executor's news.
@@ -103,13 +112,20 @@ enum Heard {
 }
 
 /// All that is known of a stage beside its phase, which is the dispatcher's.
-#[derive(Default)]
 struct StageInfo {
+    treatment: Treatment,
     /// Whether the store still knows it as it was left by an earlier drive.
     has_ended: bool,
-    resolution: Option<Resolution>,
-    inputs: Vec<Input>,
+    resolved: Option<Resolved>,
+    /// Why it is skipped, if its condition does not hold.
+    condition: String,
     outputs: Vec<Output>,
+    /// What it has measured.
+    measured: Measured,
+    /// Whether another stage asks for that.
+    is_watched: bool,
+    /// Its instances, once its list is known.
+    instances: Option<Vec<StageIndex>>,
     token: Option<Token>,
     /// The attempt that the executor is carrying out.
     submitted: Option<u32>,
@@ -117,6 +133,44 @@ struct StageInfo {
     ending: Option<Ending>,
     /// Whether the parts of the fingerprint were recorded.
     parts_recorded: bool,
+    /// The highest step of each metric that is watched.
+    steps: HashMap<MetricKey, i64>,
+}
+
+impl StageInfo {
+    fn new(treatment: Treatment, past: &Past) -> Self {
+        Self {
+            treatment,
+            has_ended: past.state.has_outputs() && !past.leave,
+            resolved: None,
+            condition: String::new(),
+            outputs: Vec::new(),
+            measured: Measured::Nothing,
+            is_watched: false,
+            instances: None,
+            token: None,
+            submitted: None,
+            ending: None,
+            parts_recorded: false,
+            steps: HashMap::new(),
+        }
+    }
+
+    /// Notes the latest values of metrics: the latest point is the one with the highest step.
+    fn measure(&mut self, points: &[MetricPoint]) {
+        for point in points {
+            let step = self.steps.entry(point.key.clone()).or_insert(point.step);
+            if point.step >= *step {
+                *step = point.step;
+                if !matches!(self.measured, Measured::Here(_)) {
+                    self.measured = Measured::Here(HashMap::new());
+                }
+                if let Measured::Here(metrics) = &mut self.measured {
+                    metrics.insert(point.key.to_string(), point.value);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -188,20 +242,23 @@ impl Drive {
             let ended = recorder.await;
             let _ = end.send(News::RecorderEnded(ended));
         }));
-        let heartbeat = beat(world.clone(), store.clone(), lease.clone(), news.clone());
+        let wake = setup.wake.clone();
+        let heartbeat = beat(world.clone(), wake, store.clone(), lease.clone(), news.clone());
         world.spawn(Box::pin(heartbeat));
-        let count = setup.plan.stages.len();
-        Ok(Self {
-            dispatcher: Dispatcher::new(&setup.plan, policy, &setup.past),
-            stages: (0..count)
-                .map(|place| StageInfo {
-                    has_ended: setup
-                        .past
-                        .get(place)
-                        .is_some_and(|past| past.state.has_outputs() && !past.leave),
-                    ..StageInfo::default()
-                })
-                .collect(),
+        let past: Vec<Past> = setup
+            .plan
+            .indexed()
+            .map(|(index, stage)| setup.history.past(&stage.name, setup.treatments.of(index)))
+            .collect();
+        let stages: Vec<StageInfo> = (0..)
+            .map(StageIndex)
+            .zip(&past)
+            .map(|(index, past)| StageInfo::new(setup.treatments.of(index), past))
+            .collect();
+        let count = stages.len();
+        let mut drive = Self {
+            dispatcher: Dispatcher::new(&setup.plan, policy, &past),
+            stages,
             timers: BinaryHeap::new(),
             news,
             inbox,
@@ -213,7 +270,19 @@ impl Drive {
             timed_out: false,
             finished: None,
             setup,
-        })
+        };
+        drive.watch_metrics();
+        drive.count_left(&past);
+        Ok(drive)
+    }
+
+    /// Counts the stages that nothing is done about as what they are.
+    fn count_left(&mut self, past: &[Past]) {
+        for past in past {
+            if past.leave && past.state.is_final() {
+                self.totals.leave(past.state);
+            }
+        }
     }
 
     /// Drives the run to its end.
@@ -266,7 +335,8 @@ impl Drive {
             }
         }
         let state = self.finished.unwrap_or(RunState::Failed);
-        Ok(Ended { state, totals: self.totals, failed: std::mem::take(&mut self.failed) })
+        let failed = std::mem::take(&mut self.failed);
+        Ok(Ended { state, totals: self.totals, failed, timed_out: self.timed_out })
     }
 
     fn take(&mut self, news: News, reporter: &mut dyn Reporter) -> EngineResult<()> {
@@ -298,7 +368,7 @@ impl Drive {
     fn tell(&mut self, message: Message) -> EngineResult<()> {
         for action in self.dispatcher.apply(message) {
             match action {
-                Action::Resolve(stages) => self.resolve(stages)?,
+                Action::Resolve(stages) => self.resolve(stages),
                 Action::Record(fact) => self.record(fact)?,
                 Action::Launch { stage, attempt } => self.launch(stage, attempt)?,
                 Action::Stop { stage, attempt, reason } => {
@@ -345,9 +415,17 @@ async fn sleep_until(world: &dyn World, at: Option<Duration>) {
     }
 }
 
+/// Ends when somebody calls, and never if nobody can any more.
+async fn called(wake: &mut Wake) {
+    if wake.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Prolongs the lease and looks for a request to cancel, until the drive ends.
 async fn beat(
     world: Arc<dyn World>,
+    mut wake: Wake,
     store: Arc<dyn Store>,
     lease: Lease,
     news: mpsc::UnboundedSender<News>,
@@ -357,6 +435,7 @@ async fn beat(
         tokio::select! {
             biased;
             () = news.closed() => return,
+            () = called(&mut wake) => {}
             () = world::sleep(&*world, HEARTBEAT) => {}
         }
         // That the store does not answer now is no reason to stop: the next commit will tell.

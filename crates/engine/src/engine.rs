@@ -1,26 +1,28 @@
 //! [`Engine`]: begins runs, takes up broken ones, and drives them to their end.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
 use wick_artifact::ArtifactStore;
-use wick_core::{Digest, Output, RunId, RunState};
-use wick_plan::{Plan, StageIndex};
+use wick_core::{RunId, StageName};
+use wick_plan::{Plan, Selection, Treatments};
 use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
 
-use crate::dispatcher::{CancelMode, Past};
+use crate::dispatcher::CancelMode;
 use crate::drive::{self, Drive};
 use crate::error::{EngineError, EngineResult};
 use crate::executor::Executors;
 use crate::executor::local::LocalExecutors;
+use crate::expander::Expander;
 use crate::files::{Files, LocalFiles, path_text};
+use crate::history::{History, OldRun, read_by};
 use crate::process::Program;
-use crate::report::{Reporter, RunOutcome};
-use crate::resolver::{KeptStage, Resolver};
+use crate::report::{Began, Reporter, RunOutcome};
+use crate::resolver::{Kept, Resolver};
 use crate::slots::Slots;
+use crate::wake;
 use crate::world::{RealWorld, World};
 
 /// How often a new run is written of which the store does not say whether it was.
@@ -49,14 +51,21 @@ pub struct Parts {
 pub struct RunOptions {
     /// What of the machine the run may occupy.
     pub slots: Slots,
+    /// What there is of what the project counts by name. A stage that wants a share of any other
+    /// name gets it as if there were one.
+    pub named_slots: Vec<(String, u32)>,
     /// Whether recorded outputs of an equal fingerprint are reused.
     pub use_cache: bool,
     /// Whether stages that do not need a failed one go on.
     pub keep_going: bool,
     /// The run to do again. If the plan is the same, and nothing that succeeded in that run has
-    /// changed since, it is taken up where it broke, with more attempts. Otherwise, or if it
-    /// succeeded altogether, a new run begins with that one as its parent, and reuses what it can.
+    /// changed since, it is taken up with more attempts, however it ended. Otherwise a new run
+    /// begins with that one as its parent, and reuses what it can.
     pub rerun: Option<RunId>,
+    /// What of the plan is to be done.
+    pub selection: Selection,
+    /// Plans the instances of stages whose list the run makes. Without it such stages fail.
+    pub expander: Option<Expander>,
     /// The pipeline file as it was read.
     pub pipeline_text: String,
     /// What is recorded of machine, versions and code: an object.
@@ -70,9 +79,12 @@ impl RunOptions {
     pub fn new(pipeline_text: impl Into<String>) -> Self {
         Self {
             slots: Slots::of_machine(),
+            named_slots: Vec::new(),
             use_cache: true,
             keep_going: true,
             rerun: None,
+            selection: Selection::default(),
+            expander: None,
             pipeline_text: pipeline_text.into(),
             environment: Value::Object(serde_json::Map::new()),
             cancel: CancelHandle::default(),
@@ -154,10 +166,12 @@ impl Engine {
         self.parts.executors.run_folder(run)
     }
 
-    /// Drives a run of `plan` to its end.
+    /// Drives a run of `plan` to its end: a new one, or one that is to be done again. Says so, and
+    /// does nothing, if in that one there is nothing to do.
     ///
     /// # Errors
-    /// If the run cannot be recorded or driven. A stage that fails is not an error: see
+    /// If the run cannot be recorded or driven, or if the selection does not fit the plan or wants
+    /// what is not there; then nothing has begun. A stage that fails is not an error: see
     /// [`RunOutcome::state`].
     pub async fn execute(
         &self,
@@ -167,63 +181,119 @@ impl Engine {
     ) -> EngineResult<RunOutcome> {
         let Parts { world, files, executors } = &self.parts;
         let began = world.elapsed();
-        let plan = Arc::new(plan.clone());
+        // First of all: a request to cancel that comes as soon as the run is there is heard.
+        let wake = world.wake();
         let engine = world.engine()?;
-        let broken = match &options.rerun {
-            Some(run) => self.broken_run(run, &plan, options.use_cache).await?,
-            None => None,
-        };
-        let (lease, resolver, past) = match (broken, &options.rerun) {
-            (Some(Broken { mut resolver, died }), Some(run)) => {
-                let lease = self.take_run(run, &engine).await?;
-                if died {
-                    executors.end_orphans(self.store.as_ref(), run).await?;
+        let situation = self.situation(plan, &options).await?;
+        if let Some(old) = situation.taken.as_ref().filter(|_| situation.is_complete) {
+            return Ok(RunOutcome {
+                run: old.record.id.clone(),
+                state: old.record.state,
+                began: Began::NothingToDo,
+                timed_out: false,
+                totals: old.history.totals(),
+                failed: Vec::new(),
+                folder: self.run_folder(&old.record.id),
+                wall: world.elapsed().saturating_sub(began),
+            });
+        }
+        self.check_present(&situation).await?;
+        let Situation { plan, treatments, mut resolver, taken, .. } = situation;
+        let (lease, history, how) = match taken {
+            Some(old) => {
+                let run = old.record.id.clone();
+                let left = old.history.left(&plan, &treatments);
+                let lease = self.take_run(&run, &left, &engine).await?;
+                if old.died() {
+                    executors.end_orphans(self.store.as_ref(), &run).await?;
                 }
-                // Another engine may have driven the run since it was looked at. From here on
-                // none does.
-                let (kept, past) = self.left_of(run, &plan).await?.unwrap_or_default();
-                resolver.keep(kept);
-                (lease, resolver, past)
+                // Another engine may have driven the run since it was looked at. From here on none
+                // does.
+                let old = OldRun::read(self.store.as_ref(), &run).await?;
+                resolver.keep(old.kept);
+                (lease, old.history, Began::TakenUp)
             }
-            _ => {
+            None => {
                 let lease = self.create_run(&plan, &options, &engine).await?;
-                let resolver = self.resolver(&plan, options.use_cache, HashMap::new());
-                (lease, resolver, Vec::new())
+                (lease, History::default(), Began::New)
             }
         };
         let run = lease.run.clone();
         let folder = self.run_folder(&run);
         let executor = executors.begin(&run)?;
         files.sweep();
-        if let Some(outputs) = self.recent_outputs(&plan, &run, options.rerun.as_ref()).await? {
-            resolver.foresee(&outputs).await?;
-        }
-        let resolver = Arc::new(resolver);
+        self.foresee(&resolver, &plan, Some(&run), options.rerun.as_ref()).await?;
         reporter.run_started(&run, &plan, &folder);
         let drive = Drive::new(drive::Setup {
             plan,
             store: self.store.clone(),
             world: world.clone(),
+            wake,
             executor,
-            resolver,
+            resolver: Arc::new(resolver),
             lease,
             engine,
             folder: folder.clone(),
             slots: options.slots,
+            named_slots: options.named_slots,
             keep_going: options.keep_going,
             cancel: options.cancel,
-            past,
-            named_slots: Vec::new(),
+            treatments,
+            history,
         })?;
         let ended = drive.until_done(reporter).await?;
         Ok(RunOutcome {
             run,
             state: ended.state,
+            began: how,
+            timed_out: ended.timed_out,
             totals: ended.totals,
             failed: ended.failed,
             folder,
             wall: world.elapsed().saturating_sub(began),
         })
+    }
+
+    /// Asks whoever drives `run` to stop it, with all that it runs. An engine on this machine hears
+    /// it at once, one on another with its next heartbeat. Tells whether anybody was there to ask.
+    ///
+    /// # Errors
+    /// If there is no such run, or the store does not answer.
+    pub async fn cancel_run(&self, run: &RunId) -> EngineResult<bool> {
+        let Some(engine) = self.store.engine_of(run).await? else { return Ok(false) };
+        self.store.request_cancel(run, self.parts.world.now()).await?;
+        wake::rouse(&engine);
+        Ok(true)
+    }
+
+    /// What a run of `plan` with these options meets.
+    pub(crate) async fn situation(
+        &self,
+        plan: &Plan,
+        options: &RunOptions,
+    ) -> EngineResult<Situation> {
+        let treatments = options.selection.resolve(plan)?;
+        let plan = Arc::new(plan.clone());
+        if let Some(run) = &options.rerun {
+            let old = OldRun::read(self.store.as_ref(), run).await?;
+            if old.has_stages_of(&plan) {
+                let resolver = self.resolver(options, old.kept.clone());
+                let grown = resolver.grown(&plan).await;
+                if resolver.keeps_all(&grown).await? {
+                    let is_complete = old.is_complete(&plan, &treatments);
+                    let taken = Some(old);
+                    return Ok(Situation { plan, treatments, resolver, taken, is_complete });
+                }
+            }
+        }
+        let resolver = self.resolver(options, Kept::new());
+        Ok(Situation { plan, treatments, resolver, taken: None, is_complete: false })
+    }
+
+    fn resolver(&self, options: &RunOptions, kept: Kept) -> Resolver {
+        let Parts { world, files, .. } = self.parts.clone();
+        let expander = options.expander.clone();
+        Resolver::new(self.store.clone(), world, files, options.use_cache, kept, expander)
     }
 
     async fn create_run(
@@ -267,94 +337,42 @@ impl Engine {
 
     /// Takes up a run. An engine may take what it has already, so where the store does not say
     /// whether it was written, it is written once more.
-    async fn take_run(&self, run: &RunId, engine: &EngineId) -> EngineResult<Lease> {
-        match self.store.take_run(run, &[], engine, self.parts.world.now()).await {
+    async fn take_run(
+        &self,
+        run: &RunId,
+        left: &[StageName],
+        engine: &EngineId,
+    ) -> EngineResult<Lease> {
+        match self.store.take_run(run, left, engine, self.parts.world.now()).await {
             Err(StoreError::Unknown { .. }) => {
-                Ok(self.store.take_run(run, &[], engine, self.parts.world.now()).await?)
+                Ok(self.store.take_run(run, left, engine, self.parts.world.now()).await?)
             }
             taken => Ok(taken?),
         }
     }
 
-    pub(crate) fn resolver(
+    /// Lets the resolver look ahead, by what stages read in the run `parent`, or in the newest run
+    /// of the pipeline other than `except`.
+    pub(crate) async fn foresee(
         &self,
-        plan: &Arc<Plan>,
-        use_cache: bool,
-        kept: HashMap<StageIndex, KeptStage>,
-    ) -> Resolver {
-        let Parts { world, files, .. } = self.parts.clone();
-        Resolver::new(plan.clone(), self.store.clone(), world, files, use_cache, kept)
-    }
-
-    /// What is needed to take up `run` where it broke; `None` if it cannot be.
-    async fn broken_run(
-        &self,
-        run: &RunId,
-        plan: &Arc<Plan>,
-        use_cache: bool,
-    ) -> EngineResult<Option<Broken>> {
-        let record = self.store.run(run).await?.ok_or_else(|| StoreError::NoRun(run.clone()))?;
-        if record.plan != plan.digest() || record.state == RunState::Succeeded {
-            return Ok(None);
-        }
-        let died = matches!(record.state, RunState::Running | RunState::Interrupted);
-        let Some((kept, _)) = self.left_of(run, plan).await? else { return Ok(None) };
-        let resolver = self.resolver(plan, use_cache, kept);
-        Ok(resolver.keeps_all().await?.then_some(Broken { resolver, died }))
-    }
-
-    /// What is left of the stages of `run`: what they have made, and how they stand. `None` if
-    /// they are not those of `plan`.
-    async fn left_of(
-        &self,
-        run: &RunId,
+        resolver: &Resolver,
         plan: &Plan,
-    ) -> EngineResult<Option<(HashMap<StageIndex, KeptStage>, Vec<Past>)>> {
-        let places = places(plan);
-        let mut kept = HashMap::new();
-        let mut past = vec![Past::default(); plan.stages.len()];
-        for record in self.store.stages(run).await? {
-            let Some(index) = places.get(record.stage.as_str()) else { return Ok(None) };
-            past[index.get()].attempts = record.attempts;
-            if record.state.has_outputs()
-                && let Some(fingerprint) = record.fingerprint
-            {
-                past[index.get()].state = record.state;
-                kept.insert(*index, KeptStage { fingerprint, outputs: Vec::new() });
-            }
-        }
-        for record in self.store.artifacts(run).await? {
-            let Some(index) = places.get(record.stage.as_str()) else { continue };
-            if let Some(kept) = kept.get_mut(index) {
-                kept.outputs.push(Output {
-                    port: record.port,
-                    port_type: record.port_type,
-                    digest: record.digest,
-                    bytes: record.bytes,
-                    meta: record.meta,
-                });
-            }
-        }
-        Ok(Some((kept, past)))
-    }
-
-    /// What the stages of the parent, or of the newest other run of the experiment, have made.
-    async fn recent_outputs(
-        &self,
-        plan: &Plan,
-        run: &RunId,
+        except: Option<&RunId>,
         parent: Option<&RunId>,
-    ) -> EngineResult<Option<HashMap<(StageIndex, String), Digest>>> {
+    ) -> EngineResult<()> {
         // Without edges the first batch of stages is asked for at once anyway.
         if plan.stages.iter().all(|stage| stage.inputs.is_empty()) {
-            return Ok(None);
+            return Ok(());
         }
         let recent = match parent {
             Some(parent) => Some(parent.clone()),
-            None => newest_run(self.store.as_ref(), plan, Some(run)).await?,
+            None => newest_run(self.store.as_ref(), plan, except).await?,
         };
-        let Some(recent) = recent else { return Ok(None) };
-        Ok(Some(outputs_of(self.store.as_ref(), plan, &recent).await?))
+        if let Some(recent) = recent {
+            let read = read_by(self.store.as_ref(), &recent).await?;
+            resolver.foresee(plan, &read).await?;
+        }
+        Ok(())
     }
 
     pub(crate) const fn store(&self) -> &Arc<dyn Store> {
@@ -362,17 +380,18 @@ impl Engine {
     }
 }
 
-/// A run that can be taken up.
-struct Broken {
-    /// Knows what the run's stages have made.
-    resolver: Resolver,
-    /// Whether its engine died, and may have left processes behind.
-    died: bool,
-}
-
-/// The places of stages, by name.
-fn places(plan: &Plan) -> HashMap<&str, StageIndex> {
-    plan.indexed().map(|(index, stage)| (stage.name.as_str(), index)).collect()
+/// What a run meets: what is to be done, and what is there.
+pub(crate) struct Situation {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What is to be done with each stage.
+    pub treatments: Treatments,
+    /// Knows what is there.
+    pub resolver: Resolver,
+    /// The run that is taken up; otherwise a new one begins.
+    pub taken: Option<OldRun>,
+    /// Whether nothing is left to do in that run.
+    pub is_complete: bool,
 }
 
 /// The newest run of the plan's experiment and pipeline, other than `except`.
@@ -385,21 +404,4 @@ pub(crate) async fn newest_run(
     let runs = store.runs(&RunQuery { experiment, limit: 8, ..RunQuery::default() }).await?;
     let runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline);
     Ok(runs.map(|run| run.id).find(|id| Some(id) != except))
-}
-
-/// What the stages of `run` have made, by their places in `plan`.
-pub(crate) async fn outputs_of(
-    store: &dyn Store,
-    plan: &Plan,
-    run: &RunId,
-) -> Result<HashMap<(StageIndex, String), Digest>, StoreError> {
-    let places = places(plan);
-    let artifacts = store.artifacts(run).await?;
-    Ok(artifacts
-        .into_iter()
-        .filter_map(|record| {
-            let index = places.get(record.stage.as_str())?;
-            Some(((*index, record.port.to_string()), record.digest))
-        })
-        .collect())
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use wick_artifact::ArtifactError;
-use wick_core::RunId;
+use wick_core::{RunId, StageName};
+use wick_plan::SelectionError;
 use wick_store::StoreError;
 
 /// The result of driving a run.
@@ -18,6 +19,15 @@ pub enum EngineError {
     /// The artifact store could not be used.
     #[error("cannot use the artifact store")]
     Artifact(#[from] ArtifactError),
+    /// The selection does not fit the plan.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// Stages that are not to be run now, whose outputs are needed and are not there.
+    #[error("{}", not_there(.stages))]
+    NotThere {
+        /// The stages, each with the reason why it would have to run.
+        stages: Vec<(StageName, String)>,
+    },
     /// Another engine drives the run now. Every process of this one was stopped.
     #[error("another wick has taken over run {run}; this one has stopped")]
     LeaseLost {
@@ -45,6 +55,14 @@ pub enum EngineError {
     /// A part of the engine ended too soon.
     #[error("a part of the engine stopped working: {0}")]
     Internal(String),
+}
+
+fn not_there(stages: &[(StageName, String)]) -> String {
+    let mut text = String::from("what is needed is not there");
+    for (stage, why) in stages {
+        text.push_str(&format!("\n  {stage}: {why}"));
+    }
+    text
 }
 
 impl EngineError {

@@ -112,6 +112,8 @@ impl Submission {
 pub struct SubmittedInput {
     /// The port.
     pub port: PortName,
+    /// Where the port gathers instances: the label of the one that made it.
+    pub item: Option<String>,
     /// Its type.
     pub port_type: PortType,
     /// The artifact.

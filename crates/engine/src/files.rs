@@ -1,6 +1,7 @@
 //! What the engine itself asks of files: the digests of sources, and whether artifacts are there.
 //! What attempts do with files is the [executor's](crate::executor).
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +13,20 @@ use wick_store::SourceStamp;
 
 use crate::error::{EngineError, EngineResult};
 
+/// The largest `value` that a condition or a list is read from.
+const MAX_VALUE_BYTES: u64 = 4 << 20;
+
 /// The files that the engine looks at.
 #[async_trait]
 pub trait Files: Send + Sync {
     /// Whether the artifacts are in the artifact store and nothing speaks against their bytes.
     fn are_there(&self, outputs: &[Output]) -> bool;
+
+    /// What lies in the artifact of a `value`.
+    ///
+    /// # Errors
+    /// Why it cannot be told, as a sentence fragment: it is gone, too large, or no JSON.
+    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String>;
 
     /// The value of an environment variable, if it is set.
     fn variable(&self, name: &str) -> Option<String>;
@@ -64,6 +74,20 @@ impl LocalFiles {
 impl Files for LocalFiles {
     fn are_there(&self, outputs: &[Output]) -> bool {
         outputs.iter().all(|output| self.artifacts.open_verified(&output.digest).is_ok())
+    }
+
+    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
+        let path = self.artifacts.open_verified(digest).map_err(|error| error.to_string())?;
+        let file = std::fs::File::open(&path).map_err(|error| error.to_string())?;
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells that there is more.
+        file.take(MAX_VALUE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_VALUE_BYTES {
+            return Err(format!("it is larger than {} MiB", MAX_VALUE_BYTES >> 20));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| format!("it is no JSON: {error}"))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

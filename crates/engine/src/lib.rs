@@ -9,9 +9,11 @@
 
 pub mod cgroup;
 pub mod command;
+pub mod diff;
 pub mod dispatcher;
 pub mod error;
 pub mod executor;
+pub mod expander;
 pub mod files;
 pub mod folder;
 pub mod identity;
@@ -32,18 +34,24 @@ pub mod world;
 mod drive;
 mod engine;
 mod failure;
+mod forecast;
+mod history;
 mod process;
+mod reads;
 mod ready;
 mod recorder;
 mod resolver;
+pub mod wake;
 
 #[cfg(test)]
 mod test_support;
 
+pub use diff::{ParamDiff, RunsDiff, StageChange, StageDiff, explain_runs};
 pub use dispatcher::CancelMode;
 pub use engine::{CancelHandle, Engine, Parts, RunOptions};
 pub use error::{EngineError, EngineResult};
+pub use expander::Expander;
 pub use preview::{Preview, PreviewDecision, StagePreview};
 pub use process::Program;
-pub use report::{FailedStage, Reporter, RunOutcome, Silent, Totals};
+pub use report::{Began, FailedStage, Reporter, RunOutcome, Silent, Totals};
 pub use slots::Slots;

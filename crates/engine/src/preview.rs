@@ -1,21 +1,24 @@
 //! Says beforehand what a run would do and why: `wick plan`. Writes nothing but stamps of sources.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use wick_core::{
+    AttemptState, Digest, Fingerprint, KindName, RunId, SkipReason, StageName, StageOrigin,
+};
+use wick_plan::{Change, FingerprintParts, Plan, PlannedStage, Section, StageIndex, Treatment};
 
-use wick_core::{Digest, Fingerprint, RunId, StageName, StageOrigin};
-use wick_plan::{FingerprintParts, Plan, PlannedInput, StageIndex, explain_change};
-use wick_store::{CachedOutputs, StageRecord};
-
-use crate::engine::{Engine, newest_run, outputs_of};
+use crate::diff::{Recorded, by_param};
+use crate::engine::{Engine, RunOptions, newest_run};
 use crate::error::EngineResult;
-use crate::resolver::{Found, Request};
+use crate::forecast::{Fate, Forecast};
 
 /// What would become of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StagePreview {
     /// The stage.
     pub stage: StageName,
+    /// Its kind.
+    pub kind: KindName,
+    /// The stages that it needs.
+    pub needs: Vec<StageName>,
     /// Its fingerprint, if all that it reads is there.
     pub fingerprint: Option<Fingerprint>,
     /// What a run would do.
@@ -25,6 +28,8 @@ pub struct StagePreview {
 /// What a run would do with a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PreviewDecision {
+    /// Keep what it made earlier in the run that is taken up.
+    Kept,
     /// Reuse outputs.
     Cached {
         /// The attempt that made them.
@@ -34,6 +39,26 @@ pub enum PreviewDecision {
     Run {
         /// Why: at least one sentence fragment.
         reasons: Vec<String>,
+    },
+    /// Skip it.
+    Skip {
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Leave it as it stands in the run that is taken up: it was not asked for.
+    Leave {
+        /// How it stands.
+        state: AttemptState,
+    },
+    /// Fail it: what it is to read cannot be found out.
+    Fail {
+        /// Why.
+        message: String,
+    },
+    /// Its instances follow.
+    Expand {
+        /// How many there are.
+        instances: u32,
     },
     /// That depends on what earlier stages will have made: if it is what they made before, the
     /// stage is cached.
@@ -48,104 +73,65 @@ pub enum PreviewDecision {
 pub struct Preview {
     /// The run that the plan was compared with, to say what changed.
     pub compared: Option<RunId>,
-    /// Every stage, in the plan's order.
+    /// The run that would be taken up; otherwise a new one would begin.
+    pub takes_up: Option<RunId>,
+    /// Whether there would be nothing to do in it.
+    pub nothing_to_do: bool,
+    /// Every stage, in the plan's order; instances after the stage that stands for them.
     pub stages: Vec<StagePreview>,
 }
 
 impl Engine {
-    /// What a run of `plan` would do. Changes are told since the run `compare`, or else since the
-    /// newest run of the same pipeline.
+    /// What a run of `plan` with these options would do. Changes are told since the run `compare`,
+    /// or the run that is to be done again, or else since the newest run of the same pipeline.
     ///
     /// # Errors
-    /// If the store does not answer.
+    /// If the store does not answer, or the selection does not fit the plan or wants what is not
+    /// there.
     pub async fn preview(
         &self,
         plan: &Plan,
-        use_cache: bool,
+        options: &RunOptions,
         compare: Option<&RunId>,
     ) -> EngineResult<Preview> {
         let store = self.store().as_ref();
-        let plan = Arc::new(plan.clone());
-        let compared = match compare {
+        let situation = self.situation(plan, options).await?;
+        self.check_present(&situation).await?;
+        let compared = match compare.or(options.rerun.as_ref()) {
             Some(run) => Some(run.clone()),
-            None => newest_run(store, &plan, None).await?,
+            None => newest_run(store, plan, None).await?,
         };
         let past = match &compared {
-            Some(run) => self.past(run).await?,
-            None => Past::default(),
+            Some(run) => Recorded::read(store, run).await?,
+            None => Recorded::default(),
         };
-        let resolver = self.resolver(&plan, use_cache, HashMap::new());
-        if let Some(run) = &compared {
-            resolver.foresee(&outputs_of(store, &plan, run).await?).await?;
-        }
-        let mut stages: Vec<Option<StagePreview>> = vec![None; plan.stages.len()];
-        let mut outputs: HashMap<StageIndex, CachedOutputs> = HashMap::new();
-        // The plan is sorted, so what a stage needs has been looked at before it. Stages whose
-        // inputs are known are asked for together, a level at a time.
-        loop {
-            let mut requests = Vec::new();
-            for (index, stage) in plan.indexed() {
-                if stages[index.get()].is_some() {
-                    continue;
-                }
-                let mut running: Vec<StageName> = Vec::new();
-                let mut waits = false;
-                for need in stage.inputs.iter().flat_map(PlannedInput::needs) {
-                    let name = &plan.stage(need).name;
-                    match &stages[need.get()] {
-                        None => waits = true,
-                        Some(preview) if !preview.is_cached() && !running.contains(name) => {
-                            running.push(name.clone());
-                        }
-                        Some(_) => {}
-                    }
-                }
-                if !running.is_empty() {
-                    let decision = PreviewDecision::Unknown { after: running };
-                    let stage = stage.name.clone();
-                    stages[index.get()] = Some(StagePreview { stage, fingerprint: None, decision });
-                } else if !waits {
-                    requests.push(Request { stage: index, inputs: inputs(&plan, index, &outputs) });
-                }
-            }
-            if requests.is_empty() {
-                break;
-            }
-            for resolution in resolver.resolve(requests).await? {
-                let index = resolution.stage;
-                let name = &plan.stage(index).name;
-                let decision = match resolution.found {
-                    Found::Cached(cached) => {
-                        let origin = cached.origin.clone();
-                        outputs.insert(index, cached);
-                        PreviewDecision::Cached { origin }
-                    }
-                    Found::Kept(_) | Found::Nothing => {
-                        let cache = use_cache && plan.stage(index).cache;
-                        let reasons =
-                            past.reasons(name, resolution.fingerprint, &resolution.parts, cache);
-                        PreviewDecision::Run { reasons }
-                    }
-                };
-                stages[index.get()] = Some(StagePreview {
-                    stage: name.clone(),
-                    fingerprint: Some(resolution.fingerprint),
-                    decision,
-                });
-            }
-        }
-        Ok(Preview { compared, stages: stages.into_iter().flatten().collect() })
-    }
-
-    async fn past(&self, run: &RunId) -> EngineResult<Past> {
-        let parts = self.store().stage_parts(run).await?;
-        let stages = self.store().stages(run).await?;
-        Ok(Past {
-            parts: parts
-                .into_iter()
-                .filter_map(|(stage, parts)| Some((stage, serde_json::from_value(parts).ok()?)))
-                .collect(),
-            stages: stages.into_iter().map(|record| (record.stage.clone(), record)).collect(),
+        self.foresee(&situation.resolver, plan, None, compared.as_ref()).await?;
+        let forecast = self.forecast(&situation).await?;
+        let why = Why { past: &past, forecast: &forecast };
+        let treatment = |stage: &PlannedStage| match situation.plan.find(stage.name.as_str()) {
+            Some(index) => situation.treatments.of(index),
+            None => stage
+                .instance
+                .as_ref()
+                .and_then(|instance| situation.plan.find(instance.template.as_str()))
+                .map_or(Treatment::Reuse, |template| {
+                    situation.treatments.of_instance(template, &stage.name)
+                }),
+        };
+        let preview = |index: StageIndex| {
+            let stage = forecast.plan.stage(index);
+            let anew = treatment(stage) == Treatment::Force;
+            let reuses = situation.resolver.reuses(stage);
+            let (fingerprint, decision) = why.decision(index, anew, reuses);
+            let (name, kind) = (stage.name.clone(), stage.kind.clone());
+            let needs = stage.needs().map(|need| forecast.plan.stage(need).name.clone()).collect();
+            StagePreview { stage: name, kind, needs, fingerprint, decision }
+        };
+        Ok(Preview {
+            stages: forecast.order().into_iter().map(preview).collect(),
+            nothing_to_do: situation.is_complete,
+            takes_up: situation.taken.map(|old| old.record.id),
+            compared,
         })
     }
 }
@@ -153,51 +139,153 @@ impl Engine {
 impl StagePreview {
     /// Whether outputs are reused.
     pub const fn is_cached(&self) -> bool {
-        matches!(self.decision, PreviewDecision::Cached { .. })
+        matches!(self.decision, PreviewDecision::Cached { .. } | PreviewDecision::Kept)
     }
 }
 
-/// What is known of the run that a plan is compared with.
-#[derive(Default)]
-struct Past {
-    parts: HashMap<StageName, FingerprintParts>,
-    stages: HashMap<StageName, StageRecord>,
+/// Why stages do what they do, as far as it has to do with what was before.
+struct Why<'a> {
+    past: &'a Recorded,
+    forecast: &'a Forecast,
 }
 
-impl Past {
+impl Why<'_> {
+    fn decision(
+        &self,
+        index: StageIndex,
+        anew: bool,
+        reuses: bool,
+    ) -> (Option<Fingerprint>, PreviewDecision) {
+        let name = |index: &StageIndex| self.forecast.plan.stage(*index).name.clone();
+        match &self.forecast.fates[index.get()] {
+            Fate::Left(state) => (None, PreviewDecision::Leave { state: *state }),
+            Fate::Kept(fingerprint, _) => (Some(*fingerprint), PreviewDecision::Kept),
+            Fate::Cached(fingerprint, made) => {
+                (Some(*fingerprint), PreviewDecision::Cached { origin: made.origin.clone() })
+            }
+            Fate::Runs(fingerprint, parts) => {
+                let reasons = self.reasons(index, *fingerprint, parts, anew, reuses);
+                (Some(*fingerprint), PreviewDecision::Run { reasons })
+            }
+            Fate::RunsAnyway => {
+                let reasons = vec![if anew { ANEW } else { NOT_REUSED }.to_owned()];
+                (None, PreviewDecision::Run { reasons })
+            }
+            Fate::Skipped(reason) => (None, PreviewDecision::Skip { reason: reason.clone() }),
+            Fate::Fails(failure) => {
+                (None, PreviewDecision::Fail { message: failure.message.clone() })
+            }
+            Fate::Expanded(instances) => {
+                (None, PreviewDecision::Expand { instances: instances.len() as u32 })
+            }
+            Fate::Unknown(after) => {
+                (None, PreviewDecision::Unknown { after: after.iter().map(name).collect() })
+            }
+        }
+    }
+
     /// Why a stage that is not cached runs.
     fn reasons(
         &self,
-        stage: &StageName,
+        index: StageIndex,
         fingerprint: Fingerprint,
         parts: &FingerprintParts,
-        cache: bool,
+        anew: bool,
+        reuses: bool,
     ) -> Vec<String> {
-        if !cache {
-            return vec!["its results are not to be reused".to_owned()];
+        if anew {
+            return vec![ANEW.to_owned()];
         }
-        let Some(record) = self.stages.get(stage) else {
-            let never = self.stages.is_empty();
+        if !reuses {
+            return vec![NOT_REUSED.to_owned()];
+        }
+        let stage = self.forecast.plan.stage(index);
+        let Some(record) = self.past.stages.get(&stage.name) else {
+            let never = self.past.stages.is_empty();
             return vec![if never { "it never ran" } else { "it is new" }.to_owned()];
         };
         if record.fingerprint == Some(fingerprint) {
             return vec![if record.state.has_outputs() {
                 "its outputs are no longer there".to_owned()
             } else {
-                format!("it {} in the last run", as_clause(record))
+                format!("it {} in the last run", as_clause(record.state))
             }];
         }
-        let changes = self.parts.get(stage).map(|old| explain_change(old, parts));
+        let changes = self.past.parts.get(&stage.name).map(|old| wick_plan::changes(old, parts));
         match changes {
-            Some(changes) if !changes.is_empty() => changes,
+            Some(changes) if !changes.is_empty() => {
+                changes.iter().map(|change| self.tell(index, change)).collect()
+            }
             _ => vec!["it did not come to run in the last run".to_owned()],
+        }
+    }
+
+    /// A change, with what is behind it where that is known.
+    fn tell(&self, index: StageIndex, change: &Change) -> String {
+        let Change::Part { before, after } = change else { return change.to_string() };
+        let Some(part) = after.as_ref().or(before.as_ref()) else { return change.to_string() };
+        match part.section {
+            Section::With => {
+                let new = &self.forecast.plan.params;
+                match by_param(before.as_ref(), after.as_ref(), &self.past.params, new) {
+                    Some(param) => format!("{change} (param `{param}`)"),
+                    None => change.to_string(),
+                }
+            }
+            Section::Input => match (before, after, self.made_by(index, &part.name)) {
+                (Some(before), Some(after), Some((stage, run))) => {
+                    let (old, new) = (short(&before.digest), short(&after.digest));
+                    format!("{change}: {stage} made {new} in run {run}, it was {old} before")
+                }
+                _ => change.to_string(),
+            },
+            _ => change.to_string(),
+        }
+    }
+
+    /// The stage that made what `part` of a stage reads, and the run in which it did.
+    fn made_by(&self, index: StageIndex, part: &str) -> Option<(StageName, RunId)> {
+        let Forecast { plan, fates } = self.forecast;
+        let (port, label) = match part.split_once('[') {
+            Some((port, label)) => (port, label.strip_suffix(']')),
+            None => (part, None),
+        };
+        let inputs = &plan.stage(index).inputs;
+        let input = inputs.iter().find(|input| input.port == port)?;
+        let spread = input.from().iter().flat_map(|from| match &fates[from.get()] {
+            Fate::Expanded(instances) => instances.clone(),
+            _ => vec![*from],
+        });
+        let candidates: Vec<StageIndex> = spread.collect();
+        let maker = match label {
+            Some(label) => candidates.into_iter().find(|from| {
+                plan.stage(*from).instance.as_ref().is_some_and(|i| i.label == label)
+            })?,
+            // Of several to choose from it is not known here which was chosen.
+            None => match candidates.as_slice() {
+                [only] => *only,
+                _ => return None,
+            },
+        };
+        match &fates[maker.get()] {
+            Fate::Kept(_, made) | Fate::Cached(_, made) => {
+                Some((plan.stage(maker).name.clone(), made.origin.run.clone()))
+            }
+            _ => None,
         }
     }
 }
 
-fn as_clause(record: &StageRecord) -> String {
-    use wick_core::AttemptState::*;
-    match record.state {
+const ANEW: &str = "it is to be computed anew";
+const NOT_REUSED: &str = "its results are not to be reused";
+
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(8).collect()
+}
+
+fn as_clause(state: AttemptState) -> &'static str {
+    use AttemptState::*;
+    match state {
         Failed => "failed",
         Cancelled => "was cancelled",
         Skipped => "was skipped",
@@ -205,20 +293,4 @@ fn as_clause(record: &StageRecord) -> String {
         Queued | Running => "did not end",
         Succeeded | Cached => "succeeded",
     }
-    .to_owned()
-}
-
-/// The digests of what a stage reads, all of which is cached.
-fn inputs(
-    plan: &Plan,
-    index: StageIndex,
-    outputs: &HashMap<StageIndex, CachedOutputs>,
-) -> Vec<Digest> {
-    let inputs = plan.stage(index).inputs.iter().map(|input| {
-        let outputs = outputs.get(&input.from()[0]).map(|cached| cached.outputs.as_slice());
-        let mut outputs = outputs.unwrap_or_default().iter();
-        outputs.find(|output| output.port == *input.output()).map(|output| output.digest)
-    });
-    // An output that is missing from a record makes a fingerprint that nothing has.
-    inputs.map(|digest| digest.unwrap_or(Digest::from_bytes([0; 32]))).collect()
 }

@@ -73,6 +73,27 @@ impl Totals {
         self.stages - self.queued - self.running
     }
 
+    /// So many instances of a list have come to the run.
+    pub(crate) const fn grow(&mut self, instances: u32) {
+        self.stages += instances;
+        self.queued += instances;
+    }
+
+    /// A stage that nothing is done about: it stands as an earlier drive of this run has left it.
+    pub(crate) fn leave(&mut self, state: AttemptState) {
+        if !state.is_final() {
+            return;
+        }
+        self.queued -= 1;
+        match state {
+            AttemptState::Succeeded => self.succeeded += 1,
+            AttemptState::Cached => self.cached += 1,
+            AttemptState::Skipped => self.skipped += 1,
+            AttemptState::Cancelled => self.cancelled += 1,
+            _ => self.failed += 1,
+        }
+    }
+
     /// A stage that succeeded in an earlier drive of this run.
     pub(crate) const fn keep(&mut self) {
         self.queued -= 1;
@@ -110,10 +131,8 @@ impl Totals {
                 self.queued -= 1;
                 self.cancelled += 1;
             }
-            EventBody::StageExpanded { instances, .. } => {
-                // The stage itself runs until its instances have ended.
-                self.stages += instances.len() as u32;
-                self.queued += instances.len() as u32;
+            EventBody::StageExpanded { .. } => {
+                // The stage itself runs until its instances, which are counted already, end.
                 self.queued -= 1;
                 self.running += 1;
             }
@@ -136,6 +155,17 @@ impl Totals {
     }
 }
 
+/// How a drive began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Began {
+    /// With a new run.
+    New,
+    /// With a run that was there: it was taken up.
+    TakenUp,
+    /// Not at all: in the run that was to be done again there is nothing to do.
+    NothingToDo,
+}
+
 /// What came of driving a run.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
@@ -143,6 +173,10 @@ pub struct RunOutcome {
     pub run: RunId,
     /// How it ended.
     pub state: RunState,
+    /// How this drive of the run began.
+    pub began: Began,
+    /// Whether it took longer than the pipeline's `timeout`.
+    pub timed_out: bool,
     /// How many stages ended how.
     pub totals: Totals,
     /// The stages that failed for good, in the order in which they did.

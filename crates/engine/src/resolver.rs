@@ -1,17 +1,22 @@
-//! Finds out what is to be done with a stage whose needs are met: its fingerprint, and whether
-//! outputs for that fingerprint are there already.
+//! Finds out what is to be done with a stage whose needs have ended: whether it is to run at all,
+//! what it reads, its fingerprint, and whether outputs for that fingerprint are there already.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wick_core::{Digest, Fingerprint, Output};
+use serde_json::Value;
+use wick_core::{
+    AttemptState, Digest, Failure, FailureCause, Fingerprint, Input, Output, StageName, StageOrigin,
+};
 use wick_plan::fingerprint::{FingerprintParts, Materials};
-use wick_plan::{Plan, StageIndex};
+use wick_plan::{KnownList, Plan, PlannedStage, StageIndex, Treatment};
 use wick_store::{CachedOutputs, SourceStamp, Store, StoreResult};
 
 use crate::error::EngineResult;
+use crate::expander::Expander;
 use crate::files::{Files, path_text};
+use crate::reads::{self, Before, Befores, Measured, ReadInput, Reading, failure};
 use crate::world::World;
 
 /// A stage to be resolved.
@@ -19,8 +24,10 @@ use crate::world::World;
 pub struct Request {
     /// The stage.
     pub stage: StageIndex,
-    /// The digests of its inputs, in the plan's order.
-    pub inputs: Vec<Digest>,
+    /// How the stages ended that it needs, and their instances.
+    pub before: Befores,
+    /// Whether what is there may be reused.
+    pub treatment: Treatment,
 }
 
 /// What was found out of a stage.
@@ -28,11 +35,33 @@ pub struct Request {
 pub struct Resolution {
     /// The stage.
     pub stage: StageIndex,
+    /// What.
+    pub verdict: Verdict,
+}
+
+/// What is to become of a stage.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// It runs, or its outputs are reused.
+    Go(Resolved),
+    /// Its condition does not hold: with the values that it had.
+    Skip(String),
+    /// What it reads cannot be found out.
+    Fail(Failure),
+    /// Its list is known. These stages of this plan are its instances.
+    Expand(Arc<Plan>, Vec<StageIndex>),
+}
+
+/// A stage whose inputs are known.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What it reads.
+    pub inputs: Vec<ReadInput>,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
     /// What went into it.
     pub parts: FingerprintParts,
-    /// What is to be done.
+    /// What is there of its outputs.
     pub found: Found,
 }
 
@@ -40,7 +69,7 @@ pub struct Resolution {
 #[derive(Debug, Clone)]
 pub enum Found {
     /// The stage succeeded in this run before, with this fingerprint.
-    Kept(Vec<Output>),
+    Kept(KeptStage),
     /// Another attempt with this fingerprint succeeded.
     Cached(CachedOutputs),
     /// Nothing that can be used.
@@ -52,40 +81,66 @@ pub enum Found {
 pub struct KeptStage {
     /// Its fingerprint then.
     pub fingerprint: Fingerprint,
+    /// The attempt that made its outputs.
+    pub origin: StageOrigin,
+    /// What it read.
+    pub inputs: Vec<Input>,
     /// What it made.
     pub outputs: Vec<Output>,
 }
 
-/// Resolves the stages of one plan.
+/// The stages of a run that succeeded in earlier drives of it.
+pub type Kept = HashMap<StageName, KeptStage>;
+
+/// Resolves the stages of one run.
 pub struct Resolver {
-    plan: Arc<Plan>,
     store: Arc<dyn Store>,
     world: Arc<dyn World>,
     files: Arc<dyn Files>,
     use_cache: bool,
-    kept: HashMap<StageIndex, KeptStage>,
+    kept: Kept,
+    expander: Option<Expander>,
+    /// Lists that the run has made.
+    lists: Mutex<Vec<KnownList>>,
     /// Digests of sources that were looked at; `None` for those that cannot be read.
     sources: Mutex<HashMap<PathBuf, Option<Digest>>>,
     /// What the store said of fingerprints that it was asked for ahead of time.
     foreseen: Mutex<HashMap<Fingerprint, Option<CachedOutputs>>>,
+    /// What attempts have measured, as the store said.
+    measured: Mutex<HashMap<StageOrigin, HashMap<String, f64>>>,
 }
 
 impl Resolver {
-    /// Resolves the stages of `plan`. With `use_cache` off, only `kept` is reused.
+    /// With `use_cache` off, only `kept` is reused.
     pub fn new(
-        plan: Arc<Plan>,
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
         files: Arc<dyn Files>,
         use_cache: bool,
-        kept: HashMap<StageIndex, KeptStage>,
+        kept: Kept,
+        expander: Option<Expander>,
     ) -> Self {
-        let (sources, foreseen) = (Mutex::default(), Mutex::default());
-        Self { plan, store, world, files, use_cache, kept, sources, foreseen }
+        Self {
+            store,
+            world,
+            files,
+            use_cache,
+            kept,
+            expander,
+            lists: Mutex::default(),
+            sources: Mutex::default(),
+            foreseen: Mutex::default(),
+            measured: Mutex::default(),
+        }
+    }
+
+    /// What succeeded in earlier drives of the run.
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Takes `kept` for what earlier drives of the run have left.
-    pub fn keep(&mut self, kept: HashMap<StageIndex, KeptStage>) {
+    pub fn keep(&mut self, kept: Kept) {
         self.kept = kept;
     }
 
@@ -94,65 +149,232 @@ impl Resolver {
     /// # Errors
     /// If the store does not answer. A source that cannot be read is no error: the stage runs and
     /// says so itself.
-    pub async fn resolve(&self, requests: Vec<Request>) -> EngineResult<Vec<Resolution>> {
-        self.digest_sources(requests.iter().map(|request| request.stage)).await?;
-        let mut resolutions: Vec<Resolution> = requests
-            .iter()
-            .map(|request| {
-                let (fingerprint, parts) = self.fingerprint(request.stage, &request.inputs);
-                Resolution { stage: request.stage, fingerprint, parts, found: Found::Nothing }
+    pub async fn resolve(
+        &self,
+        plan: &Plan,
+        requests: Vec<Request>,
+    ) -> EngineResult<Vec<Resolution>> {
+        self.digest_sources(plan, requests.iter().map(|request| request.stage)).await?;
+        let mut resolutions = Vec::with_capacity(requests.len());
+        for request in &requests {
+            let verdict = self.look(plan, request).await?;
+            resolutions.push(Resolution { stage: request.stage, verdict });
+        }
+        for (resolution, request) in resolutions.iter_mut().zip(&requests) {
+            if let Verdict::Go(resolved) = &mut resolution.verdict
+                && request.treatment != Treatment::Force
+                && let Some(kept) = self.kept.get(&plan.stage(request.stage).name)
+                && kept.fingerprint == resolved.fingerprint
+                && self.files.are_there(&kept.outputs)
+            {
+                resolved.found = Found::Kept(kept.clone());
+            }
+        }
+        let mut wanted: Vec<(StageIndex, &mut Resolved)> = resolutions
+            .iter_mut()
+            .zip(&requests)
+            .filter(|(_, request)| request.treatment != Treatment::Force)
+            .filter_map(|(resolution, request)| match &mut resolution.verdict {
+                Verdict::Go(resolved) => Some((request.stage, resolved)),
+                _ => None,
             })
             .collect();
-        self.find_kept(&mut resolutions);
-        self.find_cached(&mut resolutions).await?;
+        self.find_cached(plan, &mut wanted).await?;
         Ok(resolutions)
     }
 
+    /// What one stage is to do, but for what is there of its outputs.
+    async fn look(&self, plan: &Plan, request: &Request) -> EngineResult<Verdict> {
+        let stage = plan.stage(request.stage);
+        let asked = Reading::asks_metrics_of(plan, stage);
+        let metrics = self.metrics(&request.before, &asked).await?;
+        let reading = Reading { plan, stage, before: &request.before, metrics: &metrics };
+        let verdict = match self.verdict(&reading, request.stage) {
+            Ok(Some(verdict)) => Ok(verdict),
+            Ok(None) => self.expand(&reading).await,
+            Err(failure) => Err(failure),
+        };
+        Ok(verdict.unwrap_or_else(Verdict::Fail))
+    }
+
+    /// What a stage is to do; `None` if it stands for instances.
+    fn verdict(
+        &self,
+        reading: &Reading<'_>,
+        index: StageIndex,
+    ) -> Result<Option<Verdict>, Failure> {
+        let mut values = HashMap::new();
+        for output in reading.values_asked() {
+            values.insert(output.digest, self.value(&output.digest, "`when` looks into")?);
+        }
+        if let Err(condition) = reading.condition(&values)? {
+            return Ok(Some(Verdict::Skip(condition)));
+        }
+        if reading.stage.foreach.is_some() {
+            return Ok(None);
+        }
+        let inputs = reading.inputs()?;
+        let parts: Vec<(String, Digest)> = inputs.iter().map(ReadInput::part).collect();
+        let (fingerprint, parts) = self.fingerprint(reading.plan, index, &parts);
+        let found = Found::Nothing;
+        Ok(Some(Verdict::Go(Resolved { inputs, fingerprint, parts, found })))
+    }
+
+    fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
+        self.files.value(digest).map_err(|why| {
+            let message = format!("the value that {what} cannot be read: {why}");
+            failure(FailureCause::Data, message, "let its stage write JSON of a moderate size")
+        })
+    }
+
+    /// The instances of a stage whose list is there now.
+    async fn expand(&self, reading: &Reading<'_>) -> Result<Verdict, Failure> {
+        let Reading { plan, stage, before, .. } = reading;
+        let Some(list) = &stage.foreach else {
+            return Err(failure(FailureCause::Internal, "the stage has no list".to_owned(), ""));
+        };
+        let outputs = before.get(&list.from).map(|before| before.outputs.as_slice());
+        let output = outputs.unwrap_or_default().iter().find(|output| output.port == list.output);
+        let made_by = &plan.stage(list.from).name;
+        let output = output.ok_or_else(|| {
+            let message = format!("stage {made_by} ended without its output `{}`", list.output);
+            failure(FailureCause::Internal, message, "run it again: `wick rerun --from` it")
+        })?;
+        let what = format!("is the list for {}", stage.name);
+        let items = reads::items(&stage.name, self.value(&output.digest, &what)?)?;
+        if items.is_empty() {
+            return Ok(Verdict::Expand(Arc::new((*plan).clone()), Vec::new()));
+        }
+        let expander = self.expander.as_ref().ok_or_else(|| {
+            let message = format!("nobody is there to plan the instances of {}", stage.name);
+            failure(FailureCause::Internal, message, "begin the run from its pipeline file")
+        })?;
+        let list = KnownList { stage: made_by.clone(), output: list.output.clone(), items };
+        let planned = expander.plan(self.known_lists(list)).await.map_err(|why| {
+            let message = format!("the instances of {} cannot be planned", stage.name);
+            let help = "mend the pipeline, or what its list holds; then `wick rerun`";
+            Failure { chain: vec![why], ..failure(FailureCause::Config, message, help) }
+        })?;
+        let instances = planned.instances_of(&stage.name);
+        Ok(Verdict::Expand(Arc::new(planned), instances))
+    }
+
+    /// All lists that the run has made, this one among them.
+    fn known_lists(&self, list: KnownList) -> Vec<KnownList> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.retain(|known| known.stage != list.stage || known.output != list.output);
+        lists.push(list);
+        lists.clone()
+    }
+
+    /// The metrics of stages: from the drive, or from the store.
+    async fn metrics(
+        &self,
+        before: &Befores,
+        asked: &[StageIndex],
+    ) -> EngineResult<HashMap<StageIndex, HashMap<String, f64>>> {
+        let mut metrics = HashMap::new();
+        let spread = asked.iter().flat_map(|index| {
+            let instances = before.get(index).and_then(|before| before.instances.clone());
+            instances.unwrap_or_else(|| vec![*index])
+        });
+        for index in spread {
+            let Some(Before { metrics: measured, .. }) = before.get(&index) else { continue };
+            let found = match measured {
+                Measured::Nothing => HashMap::new(),
+                Measured::Here(metrics) => metrics.clone(),
+                Measured::Stored(origin) => self.stored_metrics(origin).await?,
+            };
+            metrics.insert(index, found);
+        }
+        Ok(metrics)
+    }
+
+    async fn stored_metrics(&self, origin: &StageOrigin) -> EngineResult<HashMap<String, f64>> {
+        let known = {
+            let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+            measured.get(origin).cloned()
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found: HashMap<String, f64> =
+            self.store.metrics_of(origin).await?.into_iter().collect();
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.insert(origin.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// The plan with the instances of all lists that the run has made and that still stand. What
+    /// cannot be told is left out: it is told when it comes to it.
+    pub async fn grown(&self, plan: &Plan) -> Plan {
+        let mut grown = plan.clone();
+        for (_, stage) in plan.indexed().filter(|(_, stage)| stage.foreach.is_some()) {
+            let Some(list) = &stage.foreach else { continue };
+            let Some(kept) = self.kept.get(&plan.stage(list.from).name) else { continue };
+            let before = Before {
+                state: AttemptState::Succeeded,
+                outputs: kept.outputs.clone(),
+                metrics: Measured::Nothing,
+                instances: None,
+            };
+            let before = Befores::from([(list.from, before)]);
+            let reading = Reading { plan, stage, before: &before, metrics: &HashMap::new() };
+            if let Ok(Verdict::Expand(planned, instances)) = self.expand(&reading).await {
+                // Instances that do not fit are reported when the run comes to them.
+                let _ = grown.graft(&planned, &instances);
+            }
+        }
+        grown
+    }
+
     /// Whether everything that succeeded in earlier drives of the run still stands: its
-    /// fingerprint is the same, and its outputs are there.
+    /// fingerprint is what it would be now for what it read then, and its outputs are there.
+    /// Says nothing of instances that `plan` does not know.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn keeps_all(&self) -> EngineResult<bool> {
-        self.digest_sources(self.kept.keys().copied()).await?;
-        Ok(self.kept.iter().all(|(index, kept)| {
-            let inputs = self.plan.stage(*index).inputs.iter().map(|input| {
-                let outputs = &self.kept.get(&input.from()[0])?.outputs;
-                let output = outputs.iter().find(|output| output.port == *input.output())?;
-                Some(output.digest)
-            });
-            let inputs: Option<Vec<Digest>> = inputs.collect();
-            inputs.is_some_and(|inputs| self.fingerprint(*index, &inputs).0 == kept.fingerprint)
+    pub async fn keeps_all(&self, plan: &Plan) -> EngineResult<bool> {
+        let known: Vec<(StageIndex, &KeptStage)> = plan
+            .indexed()
+            .filter_map(|(index, stage)| Some((index, self.kept.get(&stage.name)?)))
+            .collect();
+        self.digest_sources(plan, known.iter().map(|(index, _)| *index)).await?;
+        Ok(known.into_iter().all(|(index, kept)| {
+            let parts: Vec<(String, Digest)> = kept.inputs.iter().map(reads::part_name).collect();
+            self.fingerprint(plan, index, &parts).0 == kept.fingerprint
                 && self.files.are_there(&kept.outputs)
         }))
     }
 
-    /// Guesses, from the outputs that an earlier run recorded, which fingerprints the whole plan
-    /// will have, and asks the store for all of them at once. Where the guess is right, which it
-    /// is when little has changed, resolving the plan level by level asks nothing more.
+    /// Guesses, from what stages of these names read in an earlier run, which fingerprints the
+    /// whole plan will have, and asks the store for all of them at once. Where the guess is right,
+    /// which it is when little has changed, resolving the plan level by level asks nothing more.
     ///
     /// # Errors
     /// If the store does not answer.
     pub async fn foresee(
         &self,
-        outputs: &HashMap<(StageIndex, String), Digest>,
+        plan: &Plan,
+        read: &HashMap<StageName, Vec<Input>>,
     ) -> EngineResult<()> {
         if !self.use_cache {
             return Ok(());
         }
-        self.digest_sources(self.plan.indexed().map(|(index, _)| index)).await?;
+        let ports = |stage: &PlannedStage| !stage.inputs.is_empty();
+        self.digest_sources(plan, plan.indexed().map(|(index, _)| index)).await?;
         let mut fingerprints = Vec::new();
-        for (index, stage) in self.plan.indexed() {
-            let inputs: Option<Vec<Digest>> = stage
-                .inputs
-                .iter()
-                .map(|input| outputs.get(&(input.from()[0], input.output().to_string())).copied())
-                .collect();
-            if let Some(inputs) = inputs
-                && stage.cache
-                && !self.kept.contains_key(&index)
+        for (index, stage) in plan.indexed() {
+            let read = read.get(&stage.name);
+            // A stage that reads something now, and read nothing then, is another stage.
+            if stage.cache
+                && stage.foreach.is_none()
+                && !self.kept.contains_key(&stage.name)
+                && (read.is_some() || !ports(stage))
             {
-                fingerprints.push(self.fingerprint(index, &inputs).0);
+                let read = read.map(Vec::as_slice).unwrap_or_default();
+                let parts: Vec<(String, Digest)> = read.iter().map(reads::part_name).collect();
+                fingerprints.push(self.fingerprint(plan, index, &parts).0);
             }
         }
         fingerprints.sort_unstable();
@@ -164,8 +386,13 @@ impl Resolver {
     }
 
     /// The fingerprint of a stage whose sources were digested.
-    fn fingerprint(&self, index: StageIndex, inputs: &[Digest]) -> (Fingerprint, FingerprintParts) {
-        let stage = self.plan.stage(index);
+    fn fingerprint(
+        &self,
+        plan: &Plan,
+        index: StageIndex,
+        inputs: &[(String, Digest)],
+    ) -> (Fingerprint, FingerprintParts) {
+        let stage = plan.stage(index);
         let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let sources: Vec<Digest> = stage
             .sources
@@ -177,7 +404,7 @@ impl Resolver {
         let environment: Vec<Option<String>> =
             stage.environment.iter().map(|name| self.files.variable(name)).collect();
         let materials = Materials { inputs, sources: &sources, environment: &environment };
-        let parts = self.plan.fingerprint_parts(index, materials);
+        let parts = plan.fingerprint_parts(index, materials);
         let fingerprint = parts.fingerprint();
         if stage.outputs.is_empty() {
             (without_outputs(fingerprint, stage.name.as_str()), parts)
@@ -187,46 +414,32 @@ impl Resolver {
     }
 
     /// Whether recorded outputs of an equal fingerprint are reused for the stage.
-    pub fn reuses(&self, stage: StageIndex) -> bool {
-        self.use_cache && self.plan.stage(stage).cache
+    pub const fn reuses(&self, stage: &PlannedStage) -> bool {
+        self.use_cache && stage.cache
     }
 
-    fn is_readable(&self, index: StageIndex) -> bool {
+    fn is_readable(&self, stage: &PlannedStage) -> bool {
         let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let sources = &self.plan.stage(index).sources;
-        sources.iter().all(|path| known.get(path).is_some_and(Option::is_some))
+        stage.sources.iter().all(|path| known.get(path).is_some_and(Option::is_some))
     }
 
-    fn find_kept(&self, resolutions: &mut [Resolution]) {
-        for resolution in resolutions {
-            if let Some(kept) = self.kept.get(&resolution.stage)
-                && kept.fingerprint == resolution.fingerprint
-                && self.files.are_there(&kept.outputs)
-            {
-                resolution.found = Found::Kept(kept.outputs.clone());
-            }
-        }
-    }
-
-    async fn find_cached(&self, resolutions: &mut [Resolution]) -> StoreResult<()> {
-        if !self.use_cache {
-            return Ok(());
-        }
-        let wanted: Vec<usize> = (0..resolutions.len())
-            .filter(|place| {
-                let resolution = &resolutions[*place];
-                let cache = self.plan.stage(resolution.stage).cache;
-                cache
-                    && matches!(resolution.found, Found::Nothing)
-                    && self.is_readable(resolution.stage)
-            })
-            .collect();
+    async fn find_cached(
+        &self,
+        plan: &Plan,
+        wanted: &mut [(StageIndex, &mut Resolved)],
+    ) -> StoreResult<()> {
         let mut asked = Vec::new();
-        for place in wanted {
-            let fingerprint = resolutions[place].fingerprint;
+        for (place, (index, resolved)) in wanted.iter_mut().enumerate() {
+            let stage = plan.stage(*index);
+            if !matches!(resolved.found, Found::Nothing)
+                || !self.reuses(stage)
+                || !self.is_readable(stage)
+            {
+                continue;
+            }
             let foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
-            match foreseen.get(&fingerprint) {
-                Some(found) => resolutions[place].found = self.usable(found.clone()),
+            match foreseen.get(&resolved.fingerprint) {
+                Some(found) => resolved.found = self.usable(found.clone()),
                 None => asked.push(place),
             }
         }
@@ -234,10 +447,10 @@ impl Resolver {
             return Ok(());
         }
         let fingerprints: Vec<Fingerprint> =
-            asked.iter().map(|place| resolutions[*place].fingerprint).collect();
+            asked.iter().map(|place| wanted[*place].1.fingerprint).collect();
         let found = self.store.find_cached(&fingerprints).await?;
         for (place, found) in asked.into_iter().zip(found) {
-            resolutions[place].found = self.usable(found);
+            wanted[place].1.found = self.usable(found);
         }
         Ok(())
     }
@@ -251,11 +464,15 @@ impl Resolver {
 
     /// Sees to it that the digests of the stages' sources are known. A file is only read when its
     /// size, time or inode differs from what the store remembers.
-    async fn digest_sources(&self, stages: impl Iterator<Item = StageIndex>) -> EngineResult<()> {
+    async fn digest_sources(
+        &self,
+        plan: &Plan,
+        stages: impl Iterator<Item = StageIndex>,
+    ) -> EngineResult<()> {
         let mut paths: Vec<PathBuf> = {
             let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
             stages
-                .flat_map(|stage| &self.plan.stage(stage).sources)
+                .flat_map(|stage| &plan.stage(stage).sources)
                 .filter(|path| !known.contains_key(*path))
                 .cloned()
                 .collect()

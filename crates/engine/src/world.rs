@@ -14,6 +14,7 @@ use wick_store::EngineId;
 
 use crate::error::EngineResult;
 use crate::identity;
+use crate::wake::{self, Wake};
 
 /// Something that goes on beside the engine until it is done.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -35,6 +36,9 @@ pub trait World: Send + Sync {
 
     /// Ends when [`elapsed`](Self::elapsed) has come to `at`.
     async fn sleep_until(&self, at: Duration);
+
+    /// What changes when somebody calls this process to look after its runs, from now on.
+    fn wake(&self) -> Wake;
 
     /// A random number.
     ///
@@ -86,6 +90,10 @@ impl World for RealWorld {
 
     async fn sleep_until(&self, at: Duration) {
         tokio::time::sleep_until((self.began + at).into()).await;
+    }
+
+    fn wake(&self) -> Wake {
+        wake::listen()
     }
 
     fn random(&self) -> EngineResult<u64> {

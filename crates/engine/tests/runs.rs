@@ -739,12 +739,14 @@ fn a_preview_tells_what_would_run_and_why() {
     let project = Project::new(stages);
     let preview = || -> Vec<String> {
         let plan = project.plan();
-        let preview = project.engine.preview(&plan, true, None);
+        let options = project.options();
+        let preview = project.engine.preview(&plan, &options, None);
         let preview = project.runtime.block_on(preview).expect("a preview");
         let words = preview.stages.into_iter().map(|stage| match stage.decision {
             PreviewDecision::Cached { .. } => "cached".to_owned(),
             PreviewDecision::Run { reasons } => reasons.join("; "),
             PreviewDecision::Unknown { after } => format!("after {after:?}"),
+            other => format!("{other:?}"),
         });
         words.collect()
     };

@@ -29,8 +29,9 @@ const MAX_SHOWN: usize = 80;
 /// What only the engine knows: it reads files and runs stages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Materials<'a> {
-    /// The digests of the stage's inputs, in the order of `PlannedStage::inputs`.
-    pub inputs: &'a [Digest],
+    /// What the stage reads: the name of the port, or `port[label]` for each item of one that
+    /// gathers, and the artifact. A port that reads nothing is left out.
+    pub inputs: &'a [(String, Digest)],
     /// The digests of the stage's sources, in the order of `PlannedStage::sources`.
     pub sources: &'a [Digest],
     /// The values of the stage's environment variables, in the order of
@@ -87,14 +88,13 @@ impl Plan {
     /// All that determines the outputs of the stage at `index`, given what the engine knows.
     ///
     /// # Panics
-    /// If `materials` does not match the stage's inputs, sources and environment in number.
+    /// If `materials` does not match the stage's sources and environment in number.
     pub fn fingerprint_parts(
         &self,
         index: StageIndex,
         materials: Materials<'_>,
     ) -> FingerprintParts {
         let stage = self.stage(index);
-        assert_eq!(materials.inputs.len(), stage.inputs.len(), "a digest for each input");
         assert_eq!(materials.sources.len(), stage.sources.len(), "a digest for each source");
         assert_eq!(
             materials.environment.len(),
@@ -116,13 +116,12 @@ impl Plan {
         leaves.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         parts.append(&mut leaves);
 
-        let mut named: Vec<Part> = stage
+        let mut named: Vec<Part> = materials
             .inputs
             .iter()
-            .zip(materials.inputs)
-            .map(|(input, digest)| Part {
+            .map(|(name, digest)| Part {
                 section: Section::Input,
-                name: input.port.to_string(),
+                name: name.clone(),
                 digest: *digest,
                 shown: None,
             })
@@ -171,59 +170,127 @@ impl FingerprintParts {
     }
 }
 
+/// Something that differs between two fingerprints of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// They were counted in different ways: nothing more can be told.
+    Version,
+    /// The stage is of another kind, so that all the rest is another as well.
+    Kind {
+        /// The kind before.
+        before: Option<String>,
+        /// The kind now.
+        after: Option<String>,
+    },
+    /// The order of the sources, which are the same.
+    SourceOrder,
+    /// One part.
+    Part {
+        /// The part before; absent if it was added.
+        before: Option<Part>,
+        /// The part now; absent if it was removed.
+        after: Option<Part>,
+    },
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Version => {
+                f.write_str("this version of wick counts fingerprints in another way")
+            }
+            Change::Kind { before, after } => {
+                let shown = |kind: &Option<String>| kind.clone().unwrap_or("another kind".into());
+                write!(f, "`uses` changed from {} to {}", shown(before), shown(after))
+            }
+            Change::SourceOrder => f.write_str("the order of its sources changed"),
+            Change::Part { before: None, after: Some(part) } => {
+                write!(f, "{} was added{}", noun(part), in_brackets(part))
+            }
+            Change::Part { before: Some(part), after: None } => {
+                write!(f, "{} was removed{}", noun(part), in_brackets(part))
+            }
+            Change::Part { before: Some(before), after: Some(after) } => {
+                match (&before.shown, &after.shown) {
+                    (Some(old), Some(new)) => {
+                        write!(f, "{} changed from {old} to {new}", noun(after))
+                    }
+                    _ => write!(f, "{} changed", noun(after)),
+                }
+            }
+            Change::Part { before: None, after: None } => Ok(()),
+        }
+    }
+}
+
 /// What changed from `old` to `new`, one sentence fragment for each thing, most telling first.
 /// Empty when nothing did.
 pub fn explain_change(old: &FingerprintParts, new: &FingerprintParts) -> Vec<String> {
+    changes(old, new).iter().map(ToString::to_string).collect()
+}
+
+/// What changed from `old` to `new`, most telling first. Empty when nothing did.
+pub fn changes(old: &FingerprintParts, new: &FingerprintParts) -> Vec<Change> {
     if old.version != new.version {
-        return vec!["this version of wick counts fingerprints in another way".to_owned()];
+        return vec![Change::Version];
     }
     let find = |parts: &FingerprintParts, section| {
         parts.parts.iter().find(|part| part.section == section).and_then(|part| part.shown.clone())
     };
-    let mut changes = Vec::new();
-    let (old_kind, new_kind) = (find(old, Section::Kind), find(new, Section::Kind));
-    if old_kind != new_kind {
-        let shown = |kind: Option<String>| kind.unwrap_or_else(|| "another kind".to_owned());
-        changes.push(format!("`uses` changed from {} to {}", shown(old_kind), shown(new_kind)));
-        // With another kind all the rest is another as well.
-        return changes;
+    let (before, after) = (find(old, Section::Kind), find(new, Section::Kind));
+    if before != after {
+        return vec![Change::Kind { before, after }];
     }
+    // Where a file was added or removed, the names tell which. Where all files were moved, they
+    // are known by their places.
+    let by_name = share_a_source(old, new);
+    let (old_table, new_table) = (table(old, by_name), table(new, by_name));
+    let mut found = Vec::new();
+    for (key, part) in &new_table {
+        let before = old_table.get(key);
+        if before.is_none_or(|before| before.digest != part.digest) {
+            found.push(Change::Part { before: before.cloned(), after: Some((*part).clone()) });
+        }
+    }
+    for (key, part) in &old_table {
+        if !new_table.contains_key(key) {
+            found.push(Change::Part { before: Some((*part).clone()), after: None });
+        }
+    }
+    if found.is_empty() && old.fingerprint() != new.fingerprint() {
+        found.push(Change::SourceOrder);
+    }
+    found
+}
 
-    let key = |place: usize, part: &Part| match part.section {
-        // Sources are known by their place: their names are no part of the fingerprint.
-        Section::Source => (part.section, format!("{place:08}")),
-        _ => (part.section, part.name.clone()),
-    };
-    let table = |parts: &FingerprintParts| -> BTreeMap<(Section, String), Part> {
-        let mut sources = 0;
-        let mut table = BTreeMap::new();
-        for part in &parts.parts {
-            table.insert(key(sources, part), part.clone());
-            sources += usize::from(part.section == Section::Source);
-        }
-        table
-    };
-    let (old, new) = (table(old), table(new));
-    for (key, part) in &new {
-        match old.get(key) {
-            None => changes.push(format!("{} was added{}", noun(part), in_brackets(part))),
-            Some(before) if before.digest != part.digest => {
-                changes.push(match (&before.shown, &part.shown) {
-                    (Some(before), Some(after)) => {
-                        format!("{} changed from {before} to {after}", noun(part))
-                    }
-                    _ => format!("{} changed", noun(part)),
-                });
-            }
-            Some(_) => {}
-        }
+fn sources(parts: &FingerprintParts) -> impl Iterator<Item = &Part> {
+    parts.parts.iter().filter(|part| part.section == Section::Source)
+}
+
+fn share_a_source(old: &FingerprintParts, new: &FingerprintParts) -> bool {
+    sources(old).any(|old| sources(new).any(|new| old.name == new.name))
+}
+
+/// Parts by what they are called. Sources, whose names are no part of the fingerprint, by their
+/// names or by their places.
+fn table(parts: &FingerprintParts, by_name: bool) -> BTreeMap<(Section, String, usize), Part> {
+    let mut table = BTreeMap::new();
+    let mut place = 0;
+    for part in &parts.parts {
+        let key = if part.section == Section::Source {
+            place += 1;
+            let name = if by_name { part.name.clone() } else { String::new() };
+            // One file may be named twice.
+            let twins = table
+                .range((part.section, name.clone(), 0)..=(part.section, name.clone(), usize::MAX))
+                .count();
+            (part.section, name, if by_name { twins } else { place })
+        } else {
+            (part.section, part.name.clone(), 0)
+        };
+        table.insert(key, part.clone());
     }
-    for (key, part) in &old {
-        if !new.contains_key(key) {
-            changes.push(format!("{} was removed{}", noun(part), in_brackets(part)));
-        }
-    }
-    changes
+    table
 }
 
 /// The way to a value in `with` as a text: `optimizer.adam.learning_rate`, `model[0].dense`.

@@ -11,6 +11,7 @@ mod canonical;
 pub mod check;
 mod cycles;
 pub mod fingerprint;
+mod graft;
 mod graph;
 mod link;
 mod machine;
@@ -26,7 +27,10 @@ mod subpipeline;
 pub mod times;
 
 pub use check::{Request, Verdict, check, check_part};
-pub use fingerprint::{FingerprintParts, Materials, Part, Section, config_path, explain_change};
+pub use fingerprint::{
+    Change, FingerprintParts, Materials, Part, Section, changes, config_path, explain_change,
+};
+pub use graft::GraftError;
 pub use machine::Machine;
 pub use pipeline_schema::pipeline_schema;
 pub use plan::{
@@ -38,6 +42,6 @@ pub use selection::{Selection, SelectionError, Treatment, Treatments, UnknownSta
 pub use subpipeline::pipeline_kind;
 pub use times::{Times, TimesError};
 pub use wick_pipeline::{
-    Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, files::no_files,
-    params::OverrideError, render, summary, template, to_json,
+    Condition, Diagnostic, Loader, Override, RetryOn, Severity, Sources, Style, condition,
+    files::no_files, params::OverrideError, render, summary, template, to_json,
 };

@@ -101,6 +101,10 @@ macro_rules! impl_store {
                 self.latest_metrics(run).await
             }
 
+            async fn metrics_of(&self, attempt: &StageOrigin) -> StoreResult<Vec<(String, f64)>> {
+                self.metrics_of(attempt).await
+            }
+
             async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>> {
                 self.series(run, key).await
             }

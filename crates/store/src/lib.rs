@@ -24,7 +24,7 @@ pub mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, Timestamp};
+use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, StageOrigin, Timestamp};
 
 use location::Location;
 
@@ -157,6 +157,9 @@ pub trait Store: Send + Sync {
     /// other, those of its last attempt. The latest point is the one with the highest step, and
     /// among equals the one that came last.
     async fn latest_metrics(&self, run: &RunId) -> StoreResult<Vec<MetricSummary>>;
+
+    /// The latest value of every metric that an attempt has measured, by key.
+    async fn metrics_of(&self, attempt: &StageOrigin) -> StoreResult<Vec<(String, f64)>>;
 
     /// The whole series of a run's metrics, of the same attempts as
     /// [`latest_metrics`](Self::latest_metrics): of those called `key` (`stage.key` or `key`), or

@@ -48,6 +48,14 @@ pub(crate) const ATTEMPTS: &str = "
     WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
     ORDER BY coalesce(s.template, s.position), s.position, a.attempt";
 
+/// The latest values of an attempt's metrics.
+pub(crate) const METRICS_OF: &str = "
+    SELECT k.name, m.value
+    FROM runs r JOIN stages s ON s.run_id = r.id
+    JOIN metrics m ON m.run_id = s.run_id AND m.position = s.position
+    JOIN metric_keys k ON k.id = m.key_id
+    WHERE r.public_id = $1 AND s.name = $2 AND m.attempt = $3 ORDER BY k.name";
+
 /// The parts of the fingerprints of a run's stages.
 pub(crate) const STAGE_PARTS: &str = "
     SELECT s.name, p.parts

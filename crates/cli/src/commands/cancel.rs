@@ -7,6 +7,7 @@ use wick_core::{AttemptState, RunId, RunState};
 use wick_store::{RunQuery, RunRecord, StoreError};
 
 use crate::args::{CancelArgs, GlobalArgs};
+use crate::drive::engine;
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::history::{RunHistory, find_run};
 use crate::render::{Ui, human};
@@ -29,7 +30,7 @@ pub async fn cancel(args: &CancelArgs, global: &GlobalArgs, ui: &Ui) -> CommandR
     if run.state != RunState::Running {
         return already(&run, args, &session, ui);
     }
-    session.store.request_cancel(&id, human::now()).await?;
+    engine(&session)?.cancel_run(&id).await?;
     if args.no_wait {
         ui.note(format_args!("run {id} of {} is asked to stop", run.pipeline));
         return told(args, &session, &id, ui).await;

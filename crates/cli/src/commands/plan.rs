@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use wick_engine::preview::{Preview, PreviewDecision, StagePreview};
-use wick_plan::{Plan, PlannedStage, Selection};
+use wick_plan::{Plan, Selection};
 
 use crate::args::{GlobalArgs, PlanArgs};
-use crate::drive::{Execution, check, engine};
+use crate::drive::{Execution, engine};
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
@@ -25,14 +25,15 @@ pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
         (None, None) => return Err(CommandError::invalid("it is not said of which pipeline")),
     };
     execution.selection = args.selection.selection(args.all);
-    check(&execution.selection, &execution.plan)?;
     let plan = &execution.plan;
     let engine = engine(&session)?;
-    let preview = engine.preview(plan, !args.no_cache, None).await?;
+    let mut options = execution.options();
+    options.use_cache = !args.no_cache;
+    let preview = engine.preview(plan, &options, None).await?;
     if args.output.is_json() {
         ui.json(&to_json(plan, &preview))?;
     } else {
-        print(ui, plan, &preview);
+        print(ui, &preview);
     }
     Ok(ExitCode::Success)
 }
@@ -48,20 +49,29 @@ async fn new_run(
     let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(overrides, pipeline::machine(&slots, &project), ui).await?;
+    let machine = pipeline::machine(&slots, &project);
+    let plan = file.plan(overrides.clone(), machine.clone(), ui).await?;
     let session = Session::open(project, ui).await?;
     let selection = Selection::default();
-    Ok((session, Execution { plan, text: file.text(), rerun: None, selection }))
+    let expander = file.expander(overrides, machine);
+    Ok((session, Execution { plan, text: file.text(), rerun: None, selection, expander }))
 }
 
-fn print(ui: &Ui, plan: &Plan, preview: &Preview) {
+fn print(ui: &Ui, preview: &Preview) {
     let mut table = Table::new(ui, &["stage", "kind", "", "why"]);
-    for (planned, stage) in plan.stages.iter().zip(&preview.stages) {
+    for stage in &preview.stages {
         let (paint, word, why) = match &stage.decision {
             PreviewDecision::Cached { origin } => {
                 (Paint::Calm, "cached", format!("from run {}", origin.run))
             }
+            PreviewDecision::Kept => (Paint::Calm, "kept", String::new()),
             PreviewDecision::Run { reasons } => (Paint::Warning, "run", reasons.join("; ")),
+            PreviewDecision::Skip { reason } => (Paint::Faint, "skip", reason.to_string()),
+            PreviewDecision::Leave { state } => (Paint::Faint, "leave", format!("it {state}")),
+            PreviewDecision::Fail { message } => (Paint::Warning, "fail", message.clone()),
+            PreviewDecision::Expand { instances } => {
+                (Paint::Plain, "", human::plural(*instances as usize, "instance"))
+            }
             PreviewDecision::Unknown { after } => (
                 Paint::Plain,
                 "perhaps",
@@ -72,8 +82,8 @@ fn print(ui: &Ui, plan: &Plan, preview: &Preview) {
             ),
         };
         table.row([
-            Cell::painted(Paint::Strong, &planned.name),
-            Cell::painted(Paint::Faint, &planned.kind),
+            Cell::painted(Paint::Strong, &stage.stage),
+            Cell::painted(Paint::Faint, &stage.kind),
             Cell::painted(paint, word),
             Cell::new(why),
         ]);
@@ -83,7 +93,9 @@ fn print(ui: &Ui, plan: &Plan, preview: &Preview) {
     let count = |is: fn(&PreviewDecision) -> bool| {
         preview.stages.iter().filter(|stage| is(&stage.decision)).count()
     };
-    let cached = count(|decision| matches!(decision, PreviewDecision::Cached { .. }));
+    let cached = count(|decision| {
+        matches!(decision, PreviewDecision::Cached { .. } | PreviewDecision::Kept)
+    });
     let run = count(|decision| matches!(decision, PreviewDecision::Run { .. }));
     let perhaps = count(|decision| matches!(decision, PreviewDecision::Unknown { .. }));
     let mut summary = format!("\n{} to run, {cached} cached", human::plural(run, "stage"));
@@ -106,12 +118,7 @@ fn names(stages: &[wick_core::StageName]) -> String {
 }
 
 fn to_json(plan: &Plan, preview: &Preview) -> Value {
-    let stages: Vec<Value> = plan
-        .stages
-        .iter()
-        .zip(&preview.stages)
-        .map(|(planned, stage)| stage_to_json(plan, planned, stage))
-        .collect();
+    let stages: Vec<Value> = preview.stages.iter().map(stage_to_json).collect();
     let params: serde_json::Map<String, Value> = plan.params.iter().cloned().collect();
     json!({
         "version": 1,
@@ -123,17 +130,21 @@ fn to_json(plan: &Plan, preview: &Preview) -> Value {
     })
 }
 
-fn stage_to_json(plan: &Plan, planned: &PlannedStage, stage: &StagePreview) -> Value {
+fn stage_to_json(stage: &StagePreview) -> Value {
     let (decision, details) = match &stage.decision {
         PreviewDecision::Cached { origin } => ("cached", json!({"origin": origin})),
+        PreviewDecision::Kept => ("kept", json!({})),
         PreviewDecision::Run { reasons } => ("run", json!({"reasons": reasons})),
+        PreviewDecision::Skip { reason } => ("skip", json!({"reason": reason})),
+        PreviewDecision::Leave { state } => ("leave", json!({"state": state})),
+        PreviewDecision::Fail { message } => ("fail", json!({"message": message})),
+        PreviewDecision::Expand { instances } => ("expand", json!({"instances": instances})),
         PreviewDecision::Unknown { after } => ("unknown", json!({"after": after})),
     };
-    let needs: Vec<&str> = planned.needs().map(|need| plan.stage(need).name.as_str()).collect();
     json!({
-        "stage": planned.name,
-        "kind": planned.kind,
-        "needs": needs,
+        "stage": stage.stage,
+        "kind": stage.kind,
+        "needs": stage.needs,
         "fingerprint": stage.fingerprint,
         "decision": decision,
         "details": details,

@@ -47,8 +47,11 @@ pub async fn prepare(
     let mut overrides = earlier_overrides(session, &run, &file, ui).await?;
     overrides.extend(pipeline::overrides(params, ui)?);
     let slots = pipeline::slots(&session.project);
-    let plan = file.plan(overrides, pipeline::machine(&slots, &session.project), ui).await?;
-    Ok(Execution { plan, text: file.text(), rerun: Some(id), selection: Selection::default() })
+    let machine = pipeline::machine(&slots, &session.project);
+    let plan = file.plan(overrides.clone(), machine.clone(), ui).await?;
+    let (text, selection) = (file.text(), Selection::default());
+    let expander = file.expander(overrides, machine);
+    Ok(Execution { plan, text, rerun: Some(id), selection, expander })
 }
 
 /// The params that the run was given, as far as the file still declares them.

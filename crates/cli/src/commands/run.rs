@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wick_core::{AttemptState, RunId, RunState};
-use wick_engine::{CancelHandle, CancelMode, RunOutcome};
+use wick_engine::{Began, CancelHandle, CancelMode, RunOutcome};
 use wick_stage::layout;
 use wick_store::RunQuery;
 
@@ -28,10 +28,12 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     let project = Project::of_pipeline(&file.path, global, ui)?;
     let overrides = pipeline::overrides(&args.params, ui)?;
     let slots = pipeline::slots(&project);
-    let plan = file.plan(overrides, pipeline::machine(&slots, &project), ui).await?;
+    let machine = pipeline::machine(&slots, &project);
+    let plan = file.plan(overrides.clone(), machine.clone(), ui).await?;
     let session = Session::open(project, ui).await?;
     let selection = args.selection.selection(false);
-    let execution = Execution { plan, text: file.text(), rerun: None, selection };
+    let expander = file.expander(overrides, machine);
+    let execution = Execution { plan, text: file.text(), rerun: None, selection, expander };
     execute(execution, &args.execute, &args.output, &session, ui).await
 }
 
@@ -50,6 +52,19 @@ pub async fn execute(
     signals.abort();
     console.finish();
     let outcome = outcome?;
+    if outcome.began == Began::NothingToDo {
+        // Nothing happened that hooks could tell of.
+        if output.is_json() {
+            let history = RunHistory::load(&*session.store, &outcome.run).await?;
+            ui.json(&run_view::to_json(&history))?;
+        } else {
+            ui.note(format_args!(
+                "nothing to do: all that was asked for is there in run {}",
+                outcome.run
+            ));
+        }
+        return Ok(ExitCode::Success);
+    }
     hooks_of(&execution, &outcome, session, ui).await;
     let history = RunHistory::load(&*session.store, &outcome.run).await?;
     if output.is_json() {

@@ -738,11 +738,11 @@ async fn run(
     file.shown = Project::shown(&file.path);
     file.belongs_to(&shared.session.project.root);
     let slots = pipeline::slots(&shared.session.project);
-    let plan = file
-        .plan(Vec::new(), pipeline::machine(&slots, &shared.session.project), shared.ui)
-        .await?;
+    let machine = pipeline::machine(&slots, &shared.session.project);
+    let plan = file.plan(Vec::new(), machine.clone(), shared.ui).await?;
     let selection = Selection::default();
-    let execution = Execution { plan, text: file.text(), rerun: None, selection };
+    let expander = file.expander(Vec::new(), machine);
+    let execution = Execution { plan, text: file.text(), rerun: None, selection, expander };
     let mut reporter = Begun { index, begun };
     let outcome = drive(&execution, shared.execute, shared.session, cancel, &mut reporter).await?;
     hooks::after_run(&execution.plan, &outcome, shared.session, shared.ui).await;

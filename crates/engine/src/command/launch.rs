@@ -77,8 +77,8 @@ pub struct CommandAttempt<'a> {
     pub base: &'a Path,
     /// The stage's `with`.
     pub config: &'a CommandConfig,
-    /// Its inputs: port, type, where the artifact lies.
-    pub inputs: &'a [(PortName, PortType, PathBuf)],
+    /// Its inputs.
+    pub inputs: &'a [LinkedInput],
     /// How many processors it may use.
     pub cpus: u32,
     /// The folder where it may save its state, which it makes itself.
@@ -87,6 +87,21 @@ pub struct CommandAttempt<'a> {
     pub memory: Option<MemoryLimit>,
     /// The secrets of the pipeline.
     pub secrets: &'a [Secret],
+}
+
+/// What a port of a `command` stage reads.
+#[derive(Debug, Clone)]
+pub struct LinkedInput {
+    /// The port.
+    pub port: PortName,
+    /// The type of what it reads.
+    pub port_type: PortType,
+    /// Whether it gathers instances: then it is a folder, with an entry for each, named by its
+    /// label.
+    pub gathers: bool,
+    /// Where the artifacts lie, with labels where it gathers. A port that does not gather reads
+    /// one, or none where that is allowed.
+    pub artifacts: Vec<(Option<String>, PathBuf)>,
 }
 
 /// A process as the supervisor is asked for it.
@@ -269,24 +284,25 @@ impl CommandAttempt<'_> {
             std::fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
         }
         let mut links = BTreeMap::new();
-        for (port, port_type, artifact) in self.inputs {
-            let (target, name) = match port_type {
-                PortType::Dataset => {
-                    let table = layout::DATASET_TABLES
-                        .into_iter()
-                        .find(|table| artifact.join(table).exists())
-                        .ok_or_else(|| {
-                            StageError::data(format!("the dataset at input `{port}` has no table"))
-                        })?;
-                    let extension = table.rsplit('.').next().unwrap_or(table);
-                    (artifact.join(table), format!("{port}.{extension}"))
+        for input in self.inputs {
+            let port = input.port.as_str();
+            let path = if input.gathers {
+                let entries = folder.join(port);
+                std::fs::create_dir_all(&entries).map_err(io_error("make", &entries))?;
+                for (label, artifact) in &input.artifacts {
+                    let label = label.as_deref().unwrap_or(port);
+                    link(&entries, label, input, artifact)?;
                 }
-                PortType::Value | PortType::Transform => (artifact.clone(), format!("{port}.json")),
-                _ => (artifact.clone(), port.to_string()),
+                text_of(&entries)?
+            } else {
+                match input.artifacts.first() {
+                    Some((_, artifact)) => text_of(&link(&folder, port, input, artifact)?)?,
+                    // What it was to read did not come to be, and the stage runs without it: an
+                    // empty text says so.
+                    None => String::new(),
+                }
             };
-            let link = folder.join(name);
-            std::os::unix::fs::symlink(&target, &link).map_err(io_error("make", &link))?;
-            links.insert(port.as_str(), text_of(&link)?);
+            links.insert(port, path);
         }
         Ok(links)
     }
@@ -308,6 +324,28 @@ impl CommandAttempt<'_> {
         }
         Ok(paths)
     }
+}
+
+/// Makes a link called `name` in `folder` to an artifact, with the extension that its type has: a
+/// dataset is its table.
+fn link(folder: &Path, name: &str, input: &LinkedInput, artifact: &Path) -> StageResult<PathBuf> {
+    let (target, name) = match input.port_type {
+        PortType::Dataset => {
+            let table = layout::DATASET_TABLES
+                .into_iter()
+                .find(|table| artifact.join(table).exists())
+                .ok_or_else(|| {
+                    StageError::data(format!("the dataset at input `{}` has no table", input.port))
+                })?;
+            let extension = table.rsplit('.').next().unwrap_or(table);
+            (artifact.join(table), format!("{name}.{extension}"))
+        }
+        PortType::Value | PortType::Transform => (artifact.to_owned(), format!("{name}.json")),
+        _ => (artifact.to_owned(), name.to_owned()),
+    };
+    let link = folder.join(name);
+    std::os::unix::fs::symlink(&target, &link).map_err(io_error("make", &link))?;
+    Ok(link)
 }
 
 /// Where the artifact of an output is made, in an attempt's folder.
@@ -356,7 +394,29 @@ mod tests {
             folder: &folder.join("attempt"),
             base: folder,
             config: &config,
-            inputs: &[(PortName::new("raw").expect("a name"), PortType::Dataset, table)],
+            inputs: &[
+                LinkedInput {
+                    port: PortName::new("raw").expect("a name"),
+                    port_type: PortType::Dataset,
+                    gathers: false,
+                    artifacts: vec![(None, table.clone())],
+                },
+                LinkedInput {
+                    port: PortName::new("all").expect("a name"),
+                    port_type: PortType::Value,
+                    gathers: true,
+                    artifacts: vec![
+                        (Some("x=0".to_owned()), table.join(layout::DATASET_PARQUET)),
+                        (Some("x=1".to_owned()), table.join(layout::DATASET_PARQUET)),
+                    ],
+                },
+                LinkedInput {
+                    port: PortName::new("absent").expect("a name"),
+                    port_type: PortType::Value,
+                    gathers: false,
+                    artifacts: Vec::new(),
+                },
+            ],
             cpus: 1,
             checkpoints: &folder.join("checkpoints"),
             memory: None,
@@ -384,6 +444,18 @@ mod tests {
         assert_eq!(words(&spec), ["x", &input, &format!("a={out}")]);
         assert_eq!(std::fs::read(&input).expect("the link leads to the table"), b"PAR1");
         assert!(root.join("outputs/out").is_dir() && !root.join("outputs/note").exists());
+    }
+
+    #[test]
+    fn a_port_that_gathers_is_a_folder_and_an_absent_one_is_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = json!({"run": ["x", "${inputs.all}", "<${inputs.absent}>"]});
+        let spec = prepare(config, folder.path()).expect("prepared");
+        let all = folder.path().join("attempt/inputs/all");
+        assert_eq!(words(&spec), ["x", &all.display().to_string(), "<>"]);
+        for entry in ["x=0.json", "x=1.json"] {
+            assert_eq!(std::fs::read(all.join(entry)).expect("the link leads there"), b"PAR1");
+        }
     }
 
     #[test]

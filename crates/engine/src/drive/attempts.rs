@@ -1,98 +1,164 @@
-//! The way of a stage: its inputs found, resolved, submitted to the executor, ended.
+//! The way of a stage: resolved, submitted to the executor, ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use wick_core::{Event, EventBody, Input, Usage};
-use wick_plan::{InputSource, StageIndex};
+use wick_core::{AttemptState, Event, EventBody, Failure, StageName, Usage};
+use wick_plan::{Plan, StageIndex, Treatment};
 use wick_stage::Line;
 
-use super::{Drive, Ending, News};
-use crate::dispatcher::{Decision, Message, Outcome};
+use super::{Drive, Ending, News, StageInfo};
+use crate::dispatcher::{Decision, Message, Outcome, Spec};
 use crate::error::{EngineError, EngineResult};
 use crate::executor::{self, Change, End, Submission, SubmittedInput};
 use crate::failure;
 use crate::folder::attempt_folder;
+use crate::reads::{self, Before, Befores, Measured, Reading};
 use crate::report::Reporter;
-use crate::resolver::{Found, Request, Resolution};
+use crate::resolver::{Found, Request, Resolution, Verdict};
 
 impl Drive {
-    pub(super) fn resolve(&mut self, stages: Vec<StageIndex>) -> EngineResult<()> {
-        let mut requests = Vec::with_capacity(stages.len());
-        for stage in stages {
-            let inputs = self.inputs_of(stage)?;
-            requests
-                .push(Request { stage, inputs: inputs.iter().map(|input| input.digest).collect() });
-            self.stages[stage.get()].inputs = inputs;
-        }
+    pub(super) fn resolve(&mut self, stages: Vec<StageIndex>) {
+        let request = |stage: StageIndex| {
+            let treatment = self.stages[stage.get()].treatment;
+            Request { stage, before: self.before(stage), treatment }
+        };
+        let requests: Vec<Request> = stages.into_iter().map(request).collect();
         let (resolver, news) = (self.setup.resolver.clone(), self.news.clone());
+        let plan = self.setup.plan.clone();
         self.setup.world.spawn(Box::pin(async move {
-            let _ = news.send(News::Resolved(resolver.resolve(requests).await));
+            let _ = news.send(News::Resolved(resolver.resolve(&plan, requests).await));
         }));
-        Ok(())
     }
 
-    /// What a stage reads, now that all that it needs is there.
-    fn inputs_of(&self, stage: StageIndex) -> EngineResult<Vec<Input>> {
-        let planned = self.setup.plan.stage(stage);
-        let inputs = planned.inputs.iter().map(|input| {
-            let InputSource::Output { from, output: wanted } = &input.source else {
-                let message = "inputs that gather instances cannot be read";
-                return Err(EngineError::Internal(message.to_owned()));
+    /// How the stages ended that `stage` needs, with their instances.
+    fn before(&self, stage: StageIndex) -> Befores {
+        let mut befores = Befores::new();
+        let mut add = |index: StageIndex| {
+            let info = &self.stages[index.get()];
+            let before = Before {
+                state: self.dispatcher.end_of(index).unwrap_or(AttemptState::Queued),
+                outputs: info.outputs.clone(),
+                metrics: info.measured.clone(),
+                instances: info.instances.clone(),
             };
-            let outputs = &self.stages[from.get()].outputs;
-            let from = &self.setup.plan.stage(*from).name;
-            let output = outputs.iter().find(|output| output.port == *wanted);
-            output
-                .map(|output| Input {
-                    port: input.port.clone(),
-                    stage: from.clone(),
-                    output: wanted.clone(),
-                    item: None,
-                    digest: output.digest,
-                })
-                .ok_or_else(|| {
-                    let output = wanted;
-                    EngineError::Internal(format!("stage {from} succeeded without {output}"))
-                })
-        });
-        inputs.collect()
+            befores.insert(index, before);
+        };
+        for need in self.setup.plan.stage(stage).needs() {
+            add(need);
+            self.stages[need.get()].instances.iter().flatten().copied().for_each(&mut add);
+        }
+        befores
     }
 
     pub(super) fn resolved(&mut self, resolution: Resolution) -> EngineResult<()> {
-        let stage = resolution.stage;
+        let Resolution { stage, verdict } = resolution;
         let info = &mut self.stages[stage.get()];
-        let decision = match &resolution.found {
-            Found::Kept(outputs) => {
-                info.outputs.clone_from(outputs);
-                Decision::Kept
+        let decision = match verdict {
+            Verdict::Go(resolved) => {
+                let (outputs, measured, decision) = match &resolved.found {
+                    Found::Kept(kept) => {
+                        (kept.outputs.clone(), kept.origin.clone(), Decision::Kept)
+                    }
+                    Found::Cached(cached) => {
+                        (cached.outputs.clone(), cached.origin.clone(), Decision::Cached)
+                    }
+                    Found::Nothing => {
+                        info.resolved = Some(resolved);
+                        return self.tell(Message::Resolved { stage, decision: Decision::Run });
+                    }
+                };
+                info.outputs = outputs;
+                info.measured = Measured::Stored(measured);
+                info.resolved = Some(resolved);
+                decision
             }
-            Found::Cached(cached) => {
-                info.outputs.clone_from(&cached.outputs);
-                Decision::Cached
+            Verdict::Skip(condition) => {
+                info.condition = condition;
+                Decision::Skip
             }
-            Found::Nothing => Decision::Run,
+            Verdict::Fail(failure) => self.refuse(stage, failure),
+            Verdict::Expand(plan, instances) => match self.expand(stage, &plan, &instances) {
+                Ok(specs) => Decision::Expand(specs),
+                Err(failure) => self.refuse(stage, failure),
+            },
         };
-        info.resolution = Some(resolution);
         self.tell(Message::Resolved { stage, decision })
+    }
+
+    /// Fails a stage that cannot be tried.
+    fn refuse(&mut self, stage: StageIndex, failure: Failure) -> Decision {
+        let ending = Ending { failure: Some(failure), ..Ending::default() };
+        self.stages[stage.get()].ending = Some(ending);
+        Decision::Fail
+    }
+
+    /// Takes the instances of `template` into the plan.
+    fn expand(
+        &mut self,
+        template: StageIndex,
+        planned: &Plan,
+        instances: &[StageIndex],
+    ) -> Result<Vec<Spec>, Failure> {
+        // While the run was stopped nothing grows any more, and the dispatcher will not listen.
+        if !self.dispatcher.is_resolving(template) {
+            return Ok(Vec::new());
+        }
+        let names: Vec<StageName> =
+            instances.iter().map(|index| planned.stage(*index).name.clone()).collect();
+        let missing = self.setup.treatments.missing_instances(template, &names).next().cloned();
+        if let Some(missing) = missing {
+            let message = format!("there is no instance {missing} in the list");
+            let help = names.iter().take(8).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let help = format!("there are: {help}");
+            return Err(reads::failure(wick_core::FailureCause::Config, message, help));
+        }
+        let first = self.setup.plan.stages.len();
+        Arc::make_mut(&mut self.setup.plan).graft(planned, instances).map_err(|error| {
+            let help = "mend the pipeline, then `wick rerun`";
+            reads::failure(wick_core::FailureCause::Config, error.to_string(), help)
+        })?;
+        let mut specs = Vec::with_capacity(names.len());
+        for (place, name) in (first..).zip(&names) {
+            let treatment = self.setup.treatments.of_instance(template, name);
+            let past = self.setup.history.past(name, treatment);
+            specs.push(Spec::new(&self.setup.plan.stages[place], past));
+            self.stages.push(StageInfo::new(treatment, &past));
+        }
+        let places = (first as u32..).map(StageIndex).take(names.len()).collect();
+        self.stages[template.get()].instances = Some(places);
+        self.totals.grow(names.len() as u32);
+        self.watch_metrics();
+        Ok(specs)
+    }
+
+    /// Notes the stages whose metrics others ask for.
+    pub(super) fn watch_metrics(&mut self) {
+        let plan = self.setup.plan.clone();
+        for stage in &plan.stages {
+            for index in Reading::asks_metrics_of(&plan, stage) {
+                let instances = self.stages[index.get()].instances.clone();
+                for watched in instances.into_iter().flatten().chain([index]) {
+                    self.stages[watched.get()].is_watched = true;
+                }
+            }
+        }
     }
 
     /// Hands an attempt, whose start is recorded, to the executor.
     pub(super) fn launch(&mut self, stage: StageIndex, attempt: u32) -> EngineResult<()> {
         let planned = self.setup.plan.stage(stage);
         let info = &self.stages[stage.get()];
-        let inputs = planned.inputs.iter().zip(&info.inputs).map(|(planned, input)| {
-            let outputs = &self.stages[planned.from()[0].get()].outputs;
-            let output = outputs.iter().find(|output| output.port == *planned.output());
-            SubmittedInput {
-                port: planned.port.clone(),
-                port_type: planned.port_type,
-                digest: input.digest,
-                meta: output.map(|output| output.meta.clone()).unwrap_or_default(),
-            }
-        });
-        let resolution = info.resolution.as_ref().ok_or_else(|| {
+        let resolved = info.resolved.as_ref().ok_or_else(|| {
             EngineError::Internal("an attempt was launched unresolved".to_owned())
         })?;
+        let inputs = resolved.inputs.iter().map(|read| SubmittedInput {
+            port: read.input.port.clone(),
+            item: read.input.item.clone(),
+            port_type: read.port_type,
+            digest: read.input.digest,
+            meta: read.meta.clone(),
+        });
         let submission = Submission {
             plan: self.setup.plan.clone(),
             stage,
@@ -100,19 +166,23 @@ impl Drive {
             token: info.token.ok_or_else(|| {
                 EngineError::Internal("an attempt was launched without its token".to_owned())
             })?,
-            fingerprint: resolution.fingerprint,
+            fingerprint: resolved.fingerprint,
             line: self.line_of(stage),
             inputs: inputs.collect(),
             folder: attempt_folder(&self.setup.folder, &planned.name, attempt),
         };
-        self.stages[stage.get()].submitted = Some(attempt);
+        let info = &mut self.stages[stage.get()];
+        info.submitted = Some(attempt);
+        info.measured = Measured::Nothing;
         self.setup.executor.submit(submission)
     }
 
     /// Whose checkpoints the stage may go on from: those of whom it may reuse the outputs, and of
     /// its own run's attempts.
     fn line_of(&self, stage: StageIndex) -> Line {
-        if self.setup.resolver.reuses(stage) { Line::Shared } else { Line::Run }
+        let forced = self.stages[stage.get()].treatment == Treatment::Force;
+        let reuses = self.setup.resolver.reuses(self.setup.plan.stage(stage)) && !forced;
+        if reuses { Line::Shared } else { Line::Run }
     }
 
     /// Takes the executor's word for what became of an attempt, unless that is over.
@@ -132,7 +202,11 @@ impl Drive {
                 self.record_also(EventBody::AttemptSpawned { stage, attempt, pid, started });
             }
             Change::Measured(points) => {
-                let stage = name();
+                let name = name();
+                if self.stages[stage.get()].is_watched {
+                    self.stages[stage.get()].measure(&points);
+                }
+                let stage = name;
                 self.record_also(EventBody::Metrics { stage, attempt, points });
             }
             Change::Progressed(progress) => {

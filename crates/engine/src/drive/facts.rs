@@ -1,12 +1,13 @@
 //! Facts on their way into the store, and back to those who watch the run.
 
-use wick_core::{AttemptState, Event, EventBody, SkipReason};
+use wick_core::{AttemptState, Digest, Event, EventBody, Fingerprint, Input, SkipReason};
 use wick_plan::StageIndex;
 
 use super::Drive;
 use crate::dispatcher::{Fact, Why};
 use crate::error::{EngineError, EngineResult};
 use crate::folder::attempt_folder;
+use crate::reads::ReadInput;
 use crate::recorder::Entry;
 use crate::report::{FailedStage, Reporter};
 use crate::resolver::Found;
@@ -54,17 +55,27 @@ impl Drive {
             Fact::Started { stage, attempt } => {
                 let name = name(stage);
                 let info = &mut self.stages[stage.get()];
-                let resolution = info.resolution.as_ref().ok_or_else(unresolved)?;
                 let token = self.tokens.draw();
                 info.token = Some(token);
+                let Some(resolved) = &info.resolved else {
+                    // It fails before anything is known of it: no fingerprint is like this one.
+                    return Ok(EventBody::AttemptStarted {
+                        stage: name,
+                        attempt,
+                        token,
+                        fingerprint: Fingerprint(Digest::from_bytes([0; 32])),
+                        inputs: Vec::new(),
+                        parts: None,
+                    });
+                };
                 let parts = (!std::mem::replace(&mut info.parts_recorded, true))
-                    .then(|| serde_json::to_string(&resolution.parts).unwrap_or_default());
+                    .then(|| serde_json::to_string(&resolved.parts).unwrap_or_default());
                 EventBody::AttemptStarted {
                     stage: name,
                     attempt,
                     token,
-                    fingerprint: resolution.fingerprint,
-                    inputs: info.inputs.clone(),
+                    fingerprint: resolved.fingerprint,
+                    inputs: recorded(&resolved.inputs),
                     parts,
                 }
             }
@@ -72,9 +83,9 @@ impl Drive {
                 let name = name(stage);
                 let info = &mut self.stages[stage.get()];
                 if state == AttemptState::Succeeded
-                    && let Some(resolution) = &info.resolution
+                    && let Some(resolved) = &info.resolved
                 {
-                    self.publishing.insert(name.clone(), resolution.fingerprint);
+                    self.publishing.insert(name.clone(), resolved.fingerprint);
                 }
                 // An attempt that was never launched has nothing to tell.
                 let ending = info.ending.take().unwrap_or_default();
@@ -97,13 +108,13 @@ impl Drive {
             Fact::Cached { stage } => {
                 let name = name(stage);
                 let info = &mut self.stages[stage.get()];
-                let resolution = info.resolution.as_ref().ok_or_else(unresolved)?;
-                let Found::Cached(cached) = &resolution.found else { return Err(unresolved()) };
+                let resolved = info.resolved.as_ref().ok_or_else(unresolved)?;
+                let Found::Cached(cached) = &resolved.found else { return Err(unresolved()) };
                 EventBody::StageCached {
                     stage: name,
-                    fingerprint: resolution.fingerprint,
+                    fingerprint: resolved.fingerprint,
                     origin: cached.origin.clone(),
-                    inputs: info.inputs.clone(),
+                    inputs: recorded(&resolved.inputs),
                     outputs: cached.outputs.clone(),
                     effects: cached.effects.clone(),
                 }
@@ -111,7 +122,9 @@ impl Drive {
             Fact::Skipped { stage, why } => {
                 let reason = match why {
                     Why::Need(need) => SkipReason::Need(name(need)),
-                    Why::Condition => SkipReason::Condition(String::new()),
+                    Why::Condition => {
+                        SkipReason::Condition(self.stages[stage.get()].condition.clone())
+                    }
                     Why::NotSelected => SkipReason::NotSelected,
                 };
                 EventBody::StageSkipped { stage: name(stage), reason }
@@ -158,4 +171,9 @@ impl Drive {
             reporter.event(event, &self.totals);
         }
     }
+}
+
+/// What a stage reads, as it is recorded.
+fn recorded(inputs: &[ReadInput]) -> Vec<Input> {
+    inputs.iter().map(|read| read.input.clone()).collect()
 }

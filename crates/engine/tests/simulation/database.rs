@@ -11,8 +11,8 @@ use wick_core::{
     StageOrigin, Timestamp, Token,
 };
 use wick_store::{
-    ArtifactRecord, CachedOutputs, EngineId, LEASE_MICROS, Lease, NewRun, RunRecord, RunSummary,
-    SourceStamp, StageRecord, StoreError, StoreResult,
+    ArtifactRecord, CachedOutputs, EngineId, InputRecord, LEASE_MICROS, Lease, NewRun, RunRecord,
+    RunSummary, SourceStamp, StageRecord, StoreError, StoreResult,
 };
 
 /// All rows. A copy shares what is not changed.
@@ -273,6 +273,31 @@ impl Tables {
                 })
             })
             .collect()
+    }
+
+    /// What the stages of a run read: each what its latest attempt or reuse told.
+    pub fn inputs(&self, id: &RunId) -> Vec<InputRecord> {
+        let Some(run) = self.run(id) else { return Vec::new() };
+        let mut read: BTreeMap<usize, Vec<InputRecord>> = BTreeMap::new();
+        for event in run.events.values() {
+            let (EventBody::AttemptStarted { stage, inputs, .. }
+            | EventBody::StageCached { stage, inputs, .. }) = &event.body
+            else {
+                continue;
+            };
+            let record = |input: &wick_core::Input| InputRecord {
+                stage: stage.clone(),
+                port: input.port.clone(),
+                item: input.item.clone(),
+                from_stage: input.stage.clone(),
+                from_output: input.output.clone(),
+                digest: input.digest,
+            };
+            if let Some(place) = run.place(stage) {
+                read.insert(place, inputs.iter().map(record).collect());
+            }
+        }
+        read.into_values().flatten().collect()
     }
 }
 

@@ -12,7 +12,7 @@ use wick_core::{
     AttemptState, Digest, Event, EventBody, Fingerprint, Output, RunId, RunState, StageName, Token,
 };
 use wick_engine::executor::Submission;
-use wick_engine::{EngineError, EngineResult, RunOutcome, Slots, Totals};
+use wick_engine::{Began, EngineError, EngineResult, RunOutcome, Slots, Totals};
 use wick_plan::{Join, Plan};
 use wick_store::{Lease, StoreError};
 
@@ -442,6 +442,13 @@ impl Judge {
             // Another command was quicker, and left nothing to do.
             Err(EngineError::Store(StoreError::Refused(_)))
                 if !self.drivers.contains(&engine.0) => {}
+            Ok(outcome) if outcome.began == Began::NothingToDo => {
+                let tables = lock(&lab.tables).tables.clone();
+                let state = tables.run(&outcome.run).map(|run| run.state);
+                self.check(state == Some(outcome.state), Invariant::Truthful, || {
+                    format!("nothing to do in {}, which is {state:?}", outcome.run)
+                });
+            }
             Ok(outcome) => {
                 let ended = self.ended.get(&engine.0).copied();
                 let holds = ended == Some(outcome.state);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use wick_core::{Digest, Event, Output, RunId, Timestamp, Token};
 use wick_engine::files::{Digested, Files};
+use wick_engine::wake::Wake;
 use wick_engine::world::{Task, World};
 use wick_engine::{EngineResult, Reporter, Totals};
 use wick_plan::Plan;
@@ -44,6 +45,11 @@ impl World for Process {
         self.lab.scheduler.sleep_until(at).await;
     }
 
+    fn wake(&self) -> Wake {
+        // Nobody calls: heartbeats find out.
+        tokio::sync::watch::channel(0).1
+    }
+
     fn random(&self) -> EngineResult<u64> {
         Ok(self.lab.dice().next())
     }
@@ -63,6 +69,10 @@ impl Files for Process {
         let there = lock(&self.lab.artifacts);
         self.lab.bug == Some(Bug::ServesWhatIsGone)
             || outputs.iter().all(|output| there.contains(&output.digest))
+    }
+
+    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
+        Err(format!("nobody has written the value {digest}"))
     }
 
     fn variable(&self, _: &str) -> Option<String> {

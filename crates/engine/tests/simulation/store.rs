@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName, Timestamp,
+    AttemptState, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName, StageOrigin,
+    Timestamp,
 };
 use wick_store::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
@@ -220,6 +221,10 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
+    async fn metrics_of(&self, _: &StageOrigin) -> StoreResult<Vec<(String, f64)>> {
+        Ok(Vec::new())
+    }
+
     async fn series(&self, _: &RunId, _: Option<&str>) -> StoreResult<Vec<Series>> {
         Ok(Vec::new())
     }
@@ -232,8 +237,8 @@ impl Store for SimulatedStore {
         self.read(|tables| tables.artifacts(run)).await
     }
 
-    async fn inputs(&self, _: &RunId) -> StoreResult<Vec<InputRecord>> {
-        Ok(Vec::new())
+    async fn inputs(&self, run: &RunId) -> StoreResult<Vec<InputRecord>> {
+        self.read(|tables| tables.inputs(run)).await
     }
 
     async fn events(&self, run: &RunId, after: Option<i64>) -> StoreResult<Vec<EventRecord>> {

@@ -57,7 +57,7 @@ fn order_counts_where_the_kind_says_so() {
             "pipeline: p\nstages:\n  a: {{uses: make, with: {{columns: [x]}}}}\n  b: {{uses: part, \
              inputs: {{data: a}}, with: {{parts: {shares}}}}}\n"
         ));
-        let inputs = [Digest::of(b"1")];
+        let inputs = [("data".to_owned(), Digest::of(b"1"))];
         parts(&plan, "b", Materials { inputs: &inputs, ..Materials::default() })
     };
     let (old, new) = (with("{x: 0.5, y: 0.5}"), with("{y: 0.5, x: 0.5}"));
@@ -75,7 +75,7 @@ fn what_determines_nothing_is_not_there() {
             "pipeline: p\nstages:\n  a: {{uses: make, with: {{columns: [x]}}}}\n  b: {{uses: learn, \
              inputs: {{train: a}}, with: {config}}}\n"
         ));
-        let inputs = [Digest::of(b"1")];
+        let inputs = [("data".to_owned(), Digest::of(b"1"))];
         parts(&plan, "b", Materials { inputs: &inputs, ..Materials::default() })
     };
     let base = with("{target: x, epochs: 3}");
@@ -114,7 +114,11 @@ fn inputs_count_by_port_and_digest() {
     };
     let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
     let with = |inputs: &str, digests: [Digest; 2]| {
-        parts(&yaml(inputs), "c", Materials { inputs: &digests, ..Materials::default() })
+        let plan = yaml(inputs);
+        let stage = plan.stage(plan.find("c").expect("a stage"));
+        let ports = stage.inputs.iter().map(|input| input.port.to_string());
+        let inputs: Vec<(String, Digest)> = ports.zip(digests).collect();
+        parts(&plan, "c", Materials { inputs: &inputs, ..Materials::default() })
     };
     let base = with("{l: a, r: b}", [one, two]);
     assert_eq!(with("{r: a, l: b}", [two, one]).fingerprint(), base.fingerprint());
@@ -124,6 +128,42 @@ fn inputs_count_by_port_and_digest() {
         explain_change(&base, &with("{l: a, q: b}", [one, two])),
         ["input `q` was added", "input `r` was removed"]
     );
+}
+
+#[test]
+fn items_of_a_port_count_by_label() {
+    let plan = plan("pipeline: p\nstages:\n  c: {uses: command, with: {run: \"true\"}}\n");
+    let with = |items: &[(&str, &[u8])]| {
+        let inputs: Vec<_> =
+            items.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::of(bytes))).collect();
+        parts(&plan, "c", Materials { inputs: &inputs, ..Materials::default() })
+    };
+    let base = with(&[("m[x=0]", b"0"), ("m[x=1]", b"1")]);
+    assert_eq!(with(&[("m[x=1]", b"1"), ("m[x=0]", b"0")]).fingerprint(), base.fingerprint());
+    assert_ne!(with(&[("m[x=0]", b"1"), ("m[x=1]", b"0")]).fingerprint(), base.fingerprint());
+    assert_eq!(explain_change(&base, &with(&[("m[x=0]", b"0")])), ["input `m[x=1]` was removed"]);
+}
+
+#[test]
+fn a_source_that_came_or_went_is_named() {
+    let with = |sources: &[(&str, &[u8])]| {
+        let mut base = simple("{columns: [a]}");
+        base.parts.extend(sources.iter().map(|(name, bytes)| wick_plan::Part {
+            section: wick_plan::Section::Source,
+            name: (*name).to_owned(),
+            digest: Digest::of(bytes),
+            shown: None,
+        }));
+        base
+    };
+    let base = with(&[("a.py", b"a"), ("b.py", b"b")]);
+    assert_eq!(explain_change(&base, &with(&[("b.py", b"b")])), ["source `a.py` was removed"]);
+    let more = with(&[("a.py", b"a"), ("aa.py", b"x"), ("b.py", b"b")]);
+    assert_eq!(explain_change(&base, &more), ["source `aa.py` was added"]);
+    let swapped = with(&[("b.py", b"b"), ("a.py", b"a")]);
+    assert_eq!(explain_change(&base, &swapped), ["the order of its sources changed"]);
+    let moved = with(&[("new/a.py", b"a"), ("new/b.py", b"c")]);
+    assert_eq!(explain_change(&base, &moved), ["source `new/b.py` changed"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sqlx::{Postgres, QueryBuilder};
-use wick_core::{Fingerprint, MetricKey, RunId, StageName};
+use wick_core::{Fingerprint, MetricKey, RunId, StageName, StageOrigin};
 
 use super::PostgresStore;
 use crate::directory::Directory;
@@ -90,6 +90,21 @@ impl PostgresStore {
             .await
             .map_err(|error| self.refused(error))?;
         CachedRow::answers(&rows, fingerprints.len())
+    }
+
+    pub(super) async fn metrics_of(
+        &self,
+        attempt: &StageOrigin,
+    ) -> StoreResult<Vec<(String, f64)>> {
+        let rows: Vec<(String, Option<f64>)> = sqlx::query_as(METRICS_OF)
+            .bind(attempt.run.as_str())
+            .bind(attempt.stage.as_str())
+            .bind(i64::from(attempt.attempt))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        // A database may keep what is no number as NULL.
+        Ok(rows.into_iter().map(|(key, value)| (key, value.unwrap_or(f64::NAN))).collect())
     }
 
     pub(super) async fn source_stamps(

@@ -23,7 +23,9 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool};
-use wick_core::{Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, Timestamp};
+use wick_core::{
+    Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin, Timestamp,
+};
 
 use crate::changes::Changes;
 use crate::delegate::impl_store;

@@ -22,7 +22,9 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Either, Executor, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
-use wick_core::{Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, Timestamp};
+use wick_core::{
+    Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin, Timestamp,
+};
 
 use crate::changes::Changes;
 use crate::delegate::impl_store;

@@ -161,6 +161,10 @@ pub async fn cached_stages_show_their_origin(store: &dyn Store) {
 
     let latest = store.latest_metrics(&second.run).await.expect("metrics");
     assert_eq!((latest.len(), latest[0].value), (1, 0.9));
+    let measured = store.metrics_of(&origin).await.expect("metrics");
+    assert_eq!(measured, [("accuracy".to_owned(), 0.9)]);
+    let later = StageOrigin { attempt: 2, ..origin.clone() };
+    assert!(store.metrics_of(&later).await.expect("metrics").is_empty());
     assert_eq!(latest[0].stage, "b", "under its name in this run");
     let series = store.series(&second.run, Some("b.accuracy")).await.expect("series");
     assert_eq!(series[0].points.len(), 1);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use wick_artifact::ArtifactStore;
-use wick_core::{Failure, FailureCause, PortName, PortType, RunId};
+use wick_core::{Failure, FailureCause, PortName, RunId};
+use wick_plan::InputSource;
 use wick_plan::SecretSource;
 use wick_stage::context::ASSIGNMENT_VERSION;
 use wick_stage::{
@@ -16,7 +17,7 @@ use wick_stage::{
 };
 
 use crate::command::config::CommandConfig;
-use crate::command::launch::{CommandAttempt, Passed, ProcessSpec, variable};
+use crate::command::launch::{CommandAttempt, LinkedInput, Passed, ProcessSpec, variable};
 use crate::executor::{Submission, SubmittedInput};
 use crate::folder::make_attempt_folder;
 use crate::mask::Masks;
@@ -105,12 +106,18 @@ impl Preparation {
         paths: Vec<PathBuf>,
     ) -> StageResult<ProcessSpec> {
         let Submission { plan, attempt, folder, inputs, .. } = &self.submission;
-        let inputs: Vec<(PortName, PortType, PathBuf)> = inputs
-            .iter()
-            .zip(paths)
-            .map(|(input, path)| (input.port.clone(), input.port_type, path))
-            .collect();
         let planned = self.submission.planned();
+        let mut linked: Vec<LinkedInput> = Vec::new();
+        for edge in &planned.inputs {
+            let read = inputs.iter().zip(&paths).filter(|(input, _)| input.port == edge.port);
+            let artifacts = read.map(|(input, path)| (input.item.clone(), path.clone())).collect();
+            linked.push(LinkedInput {
+                port: edge.port.clone(),
+                port_type: edge.port_type,
+                gathers: matches!(edge.source, InputSource::Gather { .. }),
+                artifacts,
+            });
+        }
         let attempt = CommandAttempt {
             run: &self.run,
             stage: &planned.name,
@@ -118,7 +125,7 @@ impl Preparation {
             folder,
             base: &planned.base,
             config,
-            inputs: &inputs,
+            inputs: &linked,
             cpus: planned.resources.cpus.max(1),
             checkpoints: &self.checkpoint_place().folder(&self.run),
             memory: self.memory(),
@@ -134,7 +141,7 @@ impl Preparation {
             .iter()
             .zip(paths)
             .map(|(input, path)| {
-                let SubmittedInput { port, port_type, digest, meta } = input;
+                let SubmittedInput { port, port_type, digest, meta, item: _ } = input;
                 let (port_type, digest, meta) = (*port_type, *digest, meta.clone());
                 (port.clone(), AssignedInput { port_type, digest, path, meta })
             })
