@@ -182,5 +182,5 @@ stages:
         .ends_with(0)
         .says(&["1 stage to run", "1 that depend"]);
     sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0).says(&["2 rows × 2 columns"]);
-    sandbox.wick(&["rerun"]).ends_with(0).says(&["2 cached"]);
+    sandbox.wick(&["rerun"]).ends_with(0).says(&["nothing to do"]);
 }
