@@ -8,7 +8,8 @@ use super::aftermath::History;
 use crate::sandbox::Sandbox;
 
 /// Programs that make files and folders, a diamond, a retry, an equal stage under another name,
-/// a stage that takes a while, and a network that is trained: every kind of stage there is.
+/// a stage that takes a while, instances of a matrix and of a list that a stage writes, a condition
+/// that does not hold, and a network that is trained: every kind of stage there is.
 const MIXED: &str = r#"
 pipeline: mixed
 stages:
@@ -68,10 +69,41 @@ stages:
     uses: evaluate
     inputs: {model: train, data: parts.test}
     with: {metrics: [accuracy]}
+  grid:
+    uses: command
+    matrix: {word: [one, two], number: [1, 2], exclude: [{word: two, number: 2}]}
+    with: {run: 'echo ${matrix.word} ${matrix.number} > ${outputs.line}', outputs: {line: file}}
+  lines:
+    uses: command
+    inputs: {lines: "grid[*].line"}
+    with: {run: 'cat ${inputs.lines}/* > ${outputs.all}', outputs: {all: file}}
+  picks:
+    uses: command
+    with: {run: 'echo "[3, 5]" > ${outputs.list}', outputs: {list: value}}
+  heads:
+    uses: command
+    foreach: {length: picks.list}
+    inputs: {all: numbers}
+    with: {run: 'head -n ${foreach.length} ${inputs.all} > ${outputs.head}', outputs: {head: file}}
+  joint:
+    uses: command
+    inputs: {heads: "heads[*].head"}
+    with: {run: 'cat ${inputs.heads}/* > ${outputs.all}', outputs: {all: file}}
+  doubtful:
+    uses: command
+    inputs: {model: train}
+    after: [evaluate]
+    when: "${metrics.evaluate.accuracy} > 2"
+    with: {run: ['false']}
+  either:
+    uses: command
+    needs: any
+    after: [evaluate, doubtful]
+    with: {run: 'echo one of them > ${outputs.word}', outputs: {word: file}}
   last:
     uses: command
     inputs: {count: slow, made: flaky}
-    after: [evaluate]
+    after: [either, joint, lines]
     with:
       run: |
         cat ${inputs.count} ${inputs.made} > ${outputs.end}
