@@ -22,6 +22,8 @@ use wick_stage::{
 };
 use wick_store::{StageRecord, Store};
 
+#[path = "runs/features.rs"]
+mod features;
 #[path = "runs/processes.rs"]
 mod processes;
 
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
     ];
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
-    for (name, test) in tests.iter().chain(processes::TESTS) {
+    for (name, test) in tests.iter().chain(features::TESTS).chain(processes::TESTS) {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
@@ -123,23 +125,7 @@ impl Project {
     }
 
     fn plan(&self) -> Plan {
-        let file = self.folder.join("pipeline.yaml");
-        let source = std::fs::read(&file).expect("the pipeline");
-        let registry =
-            Registry::new().with(wick_engine::command::kinds()).with([Typed::boxed(Probe)]);
-        let verdict = wick_plan::check(&wick_plan::Request {
-            source: &source,
-            file: &file,
-            name: "pipeline.yaml",
-            root: &self.folder,
-            load: &wick_plan::no_files,
-            overrides: &[],
-            registry: &registry,
-            environment: &|name| std::env::var(name).ok(),
-            machine: wick_plan::Machine::UNLIMITED,
-            lists: &[],
-        });
-        verdict.plan.unwrap_or_else(|| panic!("{:#?}", verdict.diagnostics))
+        check(&self.folder, &[]).unwrap_or_else(|wrong| panic!("{wrong}"))
     }
 
     fn options(&self) -> RunOptions {
@@ -196,6 +182,26 @@ impl Project {
         let points = series.into_iter().flat_map(|series| series.points);
         points.map(|point| (point.step, point.value)).collect()
     }
+}
+
+/// Checks the pipeline in `folder`.
+fn check(folder: &Path, lists: &[wick_plan::KnownList]) -> Result<Plan, String> {
+    let file = folder.join("pipeline.yaml");
+    let source = std::fs::read(&file).expect("the pipeline");
+    let registry = Registry::new().with(wick_engine::command::kinds()).with([Typed::boxed(Probe)]);
+    let verdict = wick_plan::check(&wick_plan::Request {
+        source: &source,
+        file: &file,
+        name: "pipeline.yaml",
+        root: folder,
+        load: &wick_plan::no_files,
+        overrides: &[],
+        registry: &registry,
+        environment: &|name| std::env::var(name).ok(),
+        machine: wick_plan::Machine::UNLIMITED,
+        lists,
+    });
+    verdict.plan.ok_or_else(|| format!("{:#?}", verdict.diagnostics))
 }
 
 // ---- a native kind ---------------------------------------------------------------------------

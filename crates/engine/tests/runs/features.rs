@@ -1,0 +1,393 @@
+//! Runs that branch, grow and are asked for in part, with real programs.
+
+use std::path::Path;
+
+use wick_core::{AttemptState, RunState, SkipReason};
+use wick_engine::{
+    Began, EngineError, Expander, Preview, PreviewDecision, Reporter, RunOptions, RunOutcome,
+    Silent, Totals,
+};
+use wick_plan::Selection;
+
+use crate::{Project, check};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("the_best_is_chosen_gathered_and_judged", the_best_is_chosen_gathered_and_judged),
+    ("a_list_is_written_for_and_taken_up", a_list_is_written_for_and_taken_up),
+    ("parts_of_a_run_are_asked_for", parts_of_a_run_are_asked_for),
+    ("previews_come_true", previews_come_true),
+    ("a_cancel_from_outside_is_heard", a_cancel_from_outside_is_heard),
+    ("a_run_has_its_time", a_run_has_its_time),
+    ("differences_of_runs_are_told", differences_of_runs_are_told),
+];
+
+impl Project {
+    /// With an expander, which checks the pipeline again.
+    fn growing(&self) -> RunOptions {
+        let folder = self.folder.clone();
+        let expander = Expander::blocking(move |lists| check(&folder, lists));
+        RunOptions { expander: Some(expander), ..self.options() }
+    }
+
+    fn asked(&self, run: Option<&RunOutcome>, selection: Selection) -> RunOptions {
+        RunOptions { rerun: run.map(|run| run.run.clone()), selection, ..self.growing() }
+    }
+
+    fn execute(&self, options: RunOptions) -> RunOutcome {
+        self.run_with(options, &mut Silent)
+    }
+
+    fn preview_of(&self, options: &RunOptions) -> Preview {
+        let plan = self.plan();
+        self.runtime.block_on(self.engine.preview(&plan, options, None)).expect("a preview")
+    }
+
+    /// What the stages have written into `ran` since the last time.
+    fn ran(&self) -> Vec<String> {
+        let mut ran: Vec<String> = self.read("ran").lines().map(str::to_owned).collect();
+        self.write("ran", "");
+        ran.sort();
+        ran
+    }
+
+    fn shown(&self, outcome: &RunOutcome) -> Vec<String> {
+        let stages = self.stages(&outcome.run).into_iter();
+        stages.map(|record| format!("{} {}", record.stage, record.state)).collect()
+    }
+}
+
+fn from(stage: &str) -> Selection {
+    Selection { from: vec![stage.to_owned()], ..Selection::default() }
+}
+
+fn only(stage: &str) -> Selection {
+    Selection { only: vec![stage.to_owned()], ..Selection::default() }
+}
+
+fn until(stage: &str) -> Selection {
+    Selection { until: vec![stage.to_owned()], ..Selection::default() }
+}
+
+/// Writes its name into `ran`; the rest of the text is its own.
+const NOTE: &str = "echo $WICK_STAGE >> ran;";
+
+fn the_best_is_chosen_gathered_and_judged() {
+    let project = Project::new(&format!(
+        "  train:
+    uses: command
+    matrix: {{lr: [1, 2, 3]}}
+    with:
+      run: '{NOTE} echo ${{matrix.lr}} > ${{outputs.model}}; echo \"{{\\\"loss\\\": $(((${{matrix.lr}} - 2) * (${{matrix.lr}} - 2)))}}\" > m${{matrix.lr}}.json'
+      outputs: {{model: value}}
+      metrics: 'm${{matrix.lr}}.json'
+  best:
+    uses: command
+    inputs: {{model: {{from: 'train[*]', select: {{metric: loss, mode: min}}}}}}
+    with: {{run: '{NOTE} cp ${{inputs.model}} ${{outputs.chosen}}', outputs: {{chosen: value}}}}
+  all:
+    uses: command
+    inputs: {{models: 'train[*].model'}}
+    with: {{run: '{NOTE} ls ${{inputs.models}} > listed'}}
+  good:
+    uses: command
+    when: '${{values.best}} == 2'
+    with: {{run: '{NOTE}'}}
+  bad:
+    uses: command
+    when: '${{values.best}} > 2'
+    with: {{run: '{NOTE}'}}
+  after_bad: {{uses: command, after: [bad], with: {{run: '{NOTE}'}}}}
+"
+    ));
+    let first = project.execute(project.growing());
+    assert_eq!(first.state, RunState::Succeeded, "{:?}", first.failed);
+    assert_eq!(project.read("listed"), "lr=1.json\nlr=2.json\nlr=3.json\n");
+    let stages = project.stages(&first.run);
+    let reason = |name: &str| {
+        stages.iter().find(|record| record.stage == name).expect("a stage").because.clone()
+    };
+    let condition = "${values.best} > 2, where values.best.chosen is 2";
+    assert_eq!(reason("bad"), Some(SkipReason::Condition(condition.to_owned())));
+    assert_eq!(reason("after_bad"), Some(SkipReason::Need("bad".parse().expect("a name"))));
+    assert_eq!(project.state(&first.run, "good"), AttemptState::Succeeded);
+    project.ran();
+
+    // The second time all of it comes out of the cache, the choice and the conditions among it.
+    let preview = project.preview_of(&project.growing());
+    let runs = |preview: &Preview| {
+        preview.stages.iter().any(|s| matches!(s.decision, PreviewDecision::Run { .. }))
+    };
+    assert!(!runs(&preview), "{preview:?}");
+    let second = project.execute(project.growing());
+    assert!(project.ran().is_empty());
+    assert_eq!((second.totals.cached, second.totals.skipped), (6, 2));
+}
+
+/// A list of folds, a fit of each, and what takes all of them.
+fn folds() -> Project {
+    let project = Project::new(&format!(
+        "  folds: {{uses: command, with: {{run: '{NOTE} cp list.json ${{outputs.list}}', code: [list.json], outputs: {{list: value}}}}}}
+  fit:
+    uses: command
+    foreach: {{fold: folds.list}}
+    with: {{run: '{NOTE} test ! -e broken${{foreach.fold}} && echo ${{foreach.fold}} > ${{outputs.model}}', outputs: {{model: value}}}}
+  last:
+    uses: command
+    inputs: {{models: 'fit[*].model'}}
+    with: {{run: '{NOTE} cat ${{inputs.models}}/* > all || true'}}
+"
+    ));
+    project.write("list.json", "[1, 2, 3]");
+    project
+}
+
+fn a_list_is_written_for_and_taken_up() {
+    let project = folds();
+    project.write("broken2", "");
+    let first = project.execute(project.growing());
+    assert_eq!(first.state, RunState::Failed);
+    let expect = [
+        "folds succeeded",
+        "fit failed",
+        "fit[fold=1] succeeded",
+        "fit[fold=2] failed",
+        "fit[fold=3] succeeded",
+        "last skipped",
+    ];
+    assert_eq!(project.shown(&first), expect);
+    assert_eq!((first.totals.stages, first.totals.done()), (6, 6));
+    project.ran();
+
+    // Only what failed and what needs it is done again.
+    std::fs::remove_file(project.folder.join("broken2")).expect("removed");
+    let options = project.asked(Some(&first), Selection::default());
+    let second = project.execute(options);
+    assert_eq!((second.began, second.state), (Began::TakenUp, RunState::Succeeded));
+    assert_eq!(second.run, first.run);
+    assert_eq!(project.ran(), ["fit[fold=2]", "last"]);
+    assert_eq!(project.read("all"), "1\n2\n3\n");
+    let third = project.execute(project.asked(Some(&first), Selection::default()));
+    assert_eq!((third.began, third.totals.succeeded), (Began::NothingToDo, 6));
+    assert!(project.ran().is_empty());
+
+    // One instance by its name, and what needs it: that reads the same, and stays.
+    let forced = Selection { force: vec!["fit[fold=3]".to_owned()], ..Selection::default() };
+    let fourth = project.execute(project.asked(Some(&first), forced));
+    assert_eq!(
+        (fourth.state, project.ran()),
+        (RunState::Succeeded, vec!["fit[fold=3]".to_owned()])
+    );
+    let stranger = Selection { force: vec!["fit[fold=9]".to_owned()], ..Selection::default() };
+    let fifth = project.execute(project.asked(Some(&first), stranger));
+    assert_eq!(fifth.failed[0].failure.message, "there is no instance fit[fold=9] in the list");
+
+    // Another list is another source: a new run, which reuses what it can.
+    project.ran();
+    project.write("list.json", "[2, 5]");
+    let sixth = project.execute(project.asked(Some(&first), Selection::default()));
+    assert_eq!((sixth.began, sixth.state), (Began::New, RunState::Succeeded));
+    assert_eq!(project.ran(), ["fit[fold=5]", "folds", "last"]);
+    assert_eq!(project.read("all"), "2\n5\n");
+
+    project.write("list.json", "{}");
+    let none = project.execute(project.growing());
+    assert_eq!(none.failed[0].failure.message, "fit is written for a list, and got a mapping");
+    project.write("list.json", "[]");
+    let empty = project.execute(project.growing());
+    assert_eq!(project.shown(&empty), ["folds succeeded", "fit succeeded", "last succeeded"]);
+}
+
+/// a -> b -> c, and d beside them.
+fn line() -> Project {
+    let stage = |name: &str, inputs: &str| {
+        let reads = if inputs.is_empty() { "" } else { "cat ${inputs.x};" };
+        format!(
+            "  {name}: {{uses: command, inputs: {{{inputs}}}, with: {{run: '{NOTE} {{ {reads} cat {name}.txt; }} > ${{outputs.y}}', code: [{name}.txt], outputs: {{y: file}}}}}}\n"
+        )
+    };
+    let project = Project::new(&format!(
+        "{}{}{}{}",
+        stage("a", ""),
+        stage("b", "x: a"),
+        stage("c", "x: b"),
+        stage("d", "")
+    ));
+    for name in ["a", "b", "c", "d"] {
+        project.write(&format!("{name}.txt"), name);
+    }
+    project
+}
+
+fn parts_of_a_run_are_asked_for() {
+    let project = line();
+    let missing = project.runtime.block_on(project.engine.execute(
+        &project.plan(),
+        project.asked(None, only("c")),
+        &mut Silent,
+    ));
+    let Err(EngineError::NotThere { stages }) = missing else { panic!("{missing:?}") };
+    let names: Vec<&str> = stages.iter().map(|(stage, _)| stage.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(project.ran().is_empty(), "nothing had begun");
+    let runs = project.runtime.block_on(project.store.find_runs("@last")).expect("asked");
+    assert!(runs.is_empty());
+
+    let part = project.execute(project.asked(None, until("b")));
+    assert_eq!(project.ran(), ["a", "b"]);
+    assert_eq!(project.shown(&part), ["a succeeded", "b succeeded", "c skipped", "d skipped"]);
+    let part = project.execute(project.asked(Some(&part), until("b")));
+    assert_eq!(part.began, Began::NothingToDo);
+    let whole = project.execute(project.asked(Some(&part), Selection::default()));
+    assert_eq!((whole.began, project.ran()), (Began::TakenUp, vec!["c".into(), "d".into()]));
+    assert_eq!(whole.run, part.run);
+
+    let again = |selection: Selection| {
+        let outcome = project.execute(project.asked(Some(&whole), selection));
+        assert_eq!((outcome.began, outcome.state), (Began::TakenUp, RunState::Succeeded));
+        assert_eq!(outcome.totals.done(), outcome.totals.stages);
+        project.ran()
+    };
+    assert_eq!(again(from("b")), ["b", "c"]);
+    assert_eq!(again(only("b")), ["b"]);
+    // What b made is what it made before: c stays.
+    assert_eq!(again(Selection { force: vec!["b".to_owned()], ..Selection::default() }), ["b"]);
+    assert_eq!(again(Selection { all: true, ..Selection::default() }), ["a", "b", "c", "d"]);
+    let attempts = project.runtime.block_on(project.store.attempts(&whole.run)).expect("rows");
+    let of_b = attempts.iter().filter(|attempt| attempt.stage == "b").count();
+    assert_eq!(of_b, 5, "every round has attempts of its own");
+    let inputs = project.runtime.block_on(project.store.inputs(&whole.run)).expect("rows");
+    assert_eq!(inputs.len(), 2);
+    let nowhere = project.asked(Some(&whole), from("nowhere"));
+    let error =
+        project.runtime.block_on(project.engine.execute(&project.plan(), nowhere, &mut Silent));
+    assert!(matches!(error, Err(EngineError::Selection(_))), "{error:?}");
+}
+
+/// What a preview calls certain is what happens: on random edits, runs, reruns and selections.
+fn previews_come_true() {
+    let project = line();
+    let mut dice = 7_u64;
+    let mut roll = |sides: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % sides
+    };
+    let names = ["a", "b", "c", "d"];
+    let mut last: Option<RunOutcome> = None;
+    let mut certain = 0;
+    for round in 0..24 {
+        if roll(2) == 0 {
+            let name = names[roll(4) as usize];
+            // Some edits change what comes of a stage, some only that it runs.
+            let text = format!("{name} {}", roll(3));
+            project.write(&format!("{name}.txt"), &text);
+        }
+        let name = names[roll(4) as usize];
+        let selection = match roll(6) {
+            0 => from(name),
+            1 => only(name),
+            2 => until(name),
+            3 => Selection { force: vec![name.to_owned()], ..Selection::default() },
+            _ => Selection::default(),
+        };
+        let mut options = project.asked(last.as_ref().filter(|_| roll(2) == 0), selection);
+        options.use_cache = roll(4) > 0;
+        let plan = project.plan();
+        let preview = project.runtime.block_on(project.engine.preview(&plan, &options, None));
+        let outcome =
+            project.runtime.block_on(project.engine.execute(&plan, options.clone(), &mut Silent));
+        let (preview, outcome) = match (preview, outcome) {
+            (Ok(preview), Ok(outcome)) => (preview, outcome),
+            (
+                Err(EngineError::NotThere { stages }),
+                Err(EngineError::NotThere { stages: others }),
+            ) => {
+                assert_eq!(stages, others);
+                continue;
+            }
+            other => panic!("round {round}: {other:?}"),
+        };
+        let ran = project.ran();
+        let context = format!("round {round}: {options:?}\n{preview:#?}\n{ran:?}");
+        assert_eq!(preview.nothing_to_do, outcome.began == Began::NothingToDo, "{context}");
+        assert_eq!(preview.takes_up.is_some(), outcome.began != Began::New, "{context}");
+        for stage in &preview.stages {
+            let has_run = ran.iter().any(|name| stage.stage == name.as_str());
+            match &stage.decision {
+                PreviewDecision::Run { .. } => assert!(has_run, "{} {context}", stage.stage),
+                PreviewDecision::Unknown { .. } => continue,
+                _ => assert!(!has_run, "{} {context}", stage.stage),
+            }
+            certain += 1;
+        }
+        last = Some(outcome);
+    }
+    assert!(certain > 40, "{certain} decisions were certain");
+}
+
+/// Asks another engine to cancel the run, as soon as its stage has begun.
+struct CancelFromOutside<'a> {
+    project: &'a Path,
+    asked: Option<std::thread::JoinHandle<bool>>,
+}
+
+impl Reporter for CancelFromOutside<'_> {
+    fn event(&mut self, event: &wick_core::Event, _: &Totals) {
+        if let wick_core::EventBody::AttemptSpawned { .. } = &event.body {
+            let folder = self.project.to_owned();
+            self.asked = Some(std::thread::spawn(move || {
+                let other = Project::open(&folder);
+                let runs = other.runtime.block_on(other.store.find_runs("@last")).expect("asked");
+                other.runtime.block_on(other.engine.cancel_run(&runs[0])).expect("asked")
+            }));
+        }
+    }
+}
+
+fn a_cancel_from_outside_is_heard() {
+    let project = Project::new("  long: {uses: command, with: {run: [sleep, '60']}}\n");
+    let mut reporter = CancelFromOutside { project: &project.folder, asked: None };
+    let outcome = project.run_with(project.growing(), &mut reporter);
+    assert_eq!(outcome.state, RunState::Cancelled);
+    let asked = reporter.asked.take().expect("it began").join().expect("it ended");
+    assert!(asked, "somebody was there to ask");
+    let again = project.runtime.block_on(project.engine.cancel_run(&outcome.run)).expect("asked");
+    assert!(!again, "nobody is there any more");
+}
+
+fn a_run_has_its_time() {
+    let project = Project::new(
+        "  long: {uses: command, with: {run: [sleep, '60']}}\n  after: {uses: command, after: [long], with: {run: [\"true\"]}}\n",
+    );
+    let text = project.read("pipeline.yaml").replace("stages:", "timeout: 300ms\nstages:");
+    project.write("pipeline.yaml", &text);
+    let outcome = project.execute(project.growing());
+    assert_eq!((outcome.state, outcome.timed_out), (RunState::Failed, true));
+    let message = &outcome.failed[0].failure.message;
+    assert_eq!(message, "the run took longer than its timeout of 300ms");
+    assert_eq!(project.state(&outcome.run, "after"), AttemptState::Cancelled);
+}
+
+fn differences_of_runs_are_told() {
+    let project = Project::new(
+        "  a: {uses: command, with: {run: 'echo ${params.n} > ${outputs.y}', outputs: {y: file}}}
+  b: {uses: command, inputs: {x: a}, with: {run: 'cat ${inputs.x}'}}
+",
+    );
+    let text = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &text.replace("stages:", "params: {n: 1}\nstages:"));
+    let first = project.execute(project.growing());
+    project.write("pipeline.yaml", &text.replace("stages:", "params: {n: 2}\nstages:"));
+    let preview = project.preview_of(&project.growing());
+    let PreviewDecision::Run { reasons } = &preview.stages[0].decision else {
+        panic!("{preview:?}")
+    };
+    assert!(reasons[0].ends_with("(param `n`)"), "{reasons:?}");
+    let second = project.execute(project.growing());
+    let diff = wick_engine::explain_runs(project.store.as_ref(), &first.run, &second.run);
+    let diff = project.runtime.block_on(diff).expect("told");
+    assert_eq!((diff.params.len(), diff.params[0].name.as_str()), (1, "n"));
+    for stage in &diff.stages {
+        let wick_engine::StageChange::Changed(changes) = &stage.change else { panic!("{diff:?}") };
+        assert_eq!(changes.len(), 1, "{diff:?}");
+    }
+}
