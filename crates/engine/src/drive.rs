@@ -114,6 +114,8 @@ enum Heard {
 /// All that is known of a stage beside its phase, which is the dispatcher's.
 struct StageInfo {
     treatment: Treatment,
+    /// The first attempt that this drive makes, if it makes one.
+    first_attempt: u32,
     /// Whether the store still knows it as it was left by an earlier drive.
     has_ended: bool,
     resolved: Option<Resolved>,
@@ -141,6 +143,7 @@ impl StageInfo {
     fn new(treatment: Treatment, past: &Past) -> Self {
         Self {
             treatment,
+            first_attempt: past.attempts + 1,
             has_ended: past.state.has_outputs() && !past.leave,
             resolved: None,
             condition: String::new(),

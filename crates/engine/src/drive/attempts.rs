@@ -178,10 +178,13 @@ impl Drive {
     }
 
     /// Whose checkpoints the stage may go on from: those of whom it may reuse the outputs, and of
-    /// its own run's attempts.
+    /// its own run's attempts; where it is computed anew, of those from now on.
     fn line_of(&self, stage: StageIndex) -> Line {
-        let forced = self.stages[stage.get()].treatment == Treatment::Force;
-        let reuses = self.setup.resolver.reuses(self.setup.plan.stage(stage)) && !forced;
+        let info = &self.stages[stage.get()];
+        if info.treatment == Treatment::Force {
+            return Line::Since(info.first_attempt);
+        }
+        let reuses = self.setup.resolver.reuses(self.setup.plan.stage(stage));
         if reuses { Line::Shared } else { Line::Run }
     }
 
