@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-use wick_engine::preview::{Preview, PreviewDecision, StagePreview};
-use wick_plan::{Plan, Selection};
+use wick_engine::preview::Preview;
+use wick_plan::Selection;
 
 use crate::args::{GlobalArgs, PlanArgs};
 use crate::drive::{Execution, engine};
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::pipeline::{self, PipelineFile};
 use crate::project::Project;
-use crate::render::{Cell, Paint, Table, Ui, human};
+use crate::render::{Ui, plan_view};
 use crate::session::Session;
 
 pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
@@ -29,13 +28,32 @@ pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     let engine = engine(&session)?;
     let mut options = execution.options();
     options.use_cache = !args.no_cache;
-    let preview = engine.preview(plan, &options, None).await?;
+    options.slots = pipeline::slots(&session.project);
+    let mut preview = engine.preview(plan, &options, None).await?;
+    if let Some(Some(stage)) = &args.why {
+        only(stage, &mut preview)?;
+    }
     if args.output.is_json() {
-        ui.json(&to_json(plan, &preview))?;
+        ui.json(&plan_view::to_json(plan, &preview))?;
     } else {
-        print(ui, &preview);
+        plan_view::print(ui, plan, &preview, args.why.is_some());
     }
     Ok(ExitCode::Success)
+}
+
+/// Leaves only what is called `name` in a preview.
+fn only(name: &str, preview: &mut Preview) -> CommandResult<()> {
+    let names: Vec<String> =
+        preview.stages.iter().map(|stage| stage.stage.to_string()).collect();
+    preview.stages.retain(|stage| stage.stage.is_meant_by(name));
+    if !preview.stages.is_empty() {
+        return Ok(());
+    }
+    let error = CommandError::invalid(format!("there is no stage `{name}`"));
+    Err(match wick_pipeline::did_you_mean(name, names.iter().map(String::as_str)) {
+        Some(hint) => error.hint(hint),
+        None => error.hint("`wick plan` without --why lists the stages"),
+    })
 }
 
 /// A new run of the pipeline at `path`, about to be planned.
@@ -55,98 +73,4 @@ async fn new_run(
     let selection = Selection::default();
     let expander = file.expander(overrides, machine);
     Ok((session, Execution { plan, text: file.text(), rerun: None, selection, expander }))
-}
-
-fn print(ui: &Ui, preview: &Preview) {
-    let mut table = Table::new(ui, &["stage", "kind", "", "why"]);
-    for stage in &preview.stages {
-        let (paint, word, why) = match &stage.decision {
-            PreviewDecision::Cached { origin } => {
-                (Paint::Calm, "cached", format!("from run {}", origin.run))
-            }
-            PreviewDecision::Kept => (Paint::Calm, "kept", String::new()),
-            PreviewDecision::Run { reasons } => (Paint::Warning, "run", reasons.join("; ")),
-            PreviewDecision::Skip { reason } => (Paint::Faint, "skip", reason.to_string()),
-            PreviewDecision::Leave { state } => (Paint::Faint, "leave", format!("it {state}")),
-            PreviewDecision::Fail { message } => (Paint::Warning, "fail", message.clone()),
-            PreviewDecision::Expand { instances } => {
-                (Paint::Plain, "", human::plural(*instances as usize, "instance"))
-            }
-            PreviewDecision::Unknown { after } => (
-                Paint::Plain,
-                "perhaps",
-                match after.as_slice() {
-                    [only] => format!("cached if {only} still makes the same"),
-                    several => format!("cached if {} still make the same", names(several)),
-                },
-            ),
-        };
-        table.row([
-            Cell::painted(Paint::Strong, &stage.stage),
-            Cell::painted(Paint::Faint, &stage.kind),
-            Cell::painted(paint, word),
-            Cell::new(why),
-        ]);
-    }
-    table.keep_whole(&[0, 1, 2]);
-    ui.print(table.render());
-    let count = |is: fn(&PreviewDecision) -> bool| {
-        preview.stages.iter().filter(|stage| is(&stage.decision)).count()
-    };
-    let cached = count(|decision| {
-        matches!(decision, PreviewDecision::Cached { .. } | PreviewDecision::Kept)
-    });
-    let run = count(|decision| matches!(decision, PreviewDecision::Run { .. }));
-    let perhaps = count(|decision| matches!(decision, PreviewDecision::Unknown { .. }));
-    let mut summary = format!("\n{} to run, {cached} cached", human::plural(run, "stage"));
-    if perhaps > 0 {
-        summary.push_str(&format!(", {perhaps} that depend on them"));
-    }
-    if let Some(compared) = &preview.compared {
-        summary.push_str(&format!("; compared with run {compared}"));
-    }
-    ui.print(summary);
-}
-
-fn names(stages: &[wick_core::StageName]) -> String {
-    let names: Vec<&str> = stages.iter().map(wick_core::StageName::as_str).collect();
-    match names.as_slice() {
-        [] => String::new(),
-        [only] => (*only).to_owned(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-fn to_json(plan: &Plan, preview: &Preview) -> Value {
-    let stages: Vec<Value> = preview.stages.iter().map(stage_to_json).collect();
-    let params: serde_json::Map<String, Value> = plan.params.iter().cloned().collect();
-    json!({
-        "version": 1,
-        "pipeline": plan.pipeline,
-        "experiment": plan.experiment,
-        "params": params,
-        "compared": preview.compared,
-        "stages": stages,
-    })
-}
-
-fn stage_to_json(stage: &StagePreview) -> Value {
-    let (decision, details) = match &stage.decision {
-        PreviewDecision::Cached { origin } => ("cached", json!({"origin": origin})),
-        PreviewDecision::Kept => ("kept", json!({})),
-        PreviewDecision::Run { reasons } => ("run", json!({"reasons": reasons})),
-        PreviewDecision::Skip { reason } => ("skip", json!({"reason": reason})),
-        PreviewDecision::Leave { state } => ("leave", json!({"state": state})),
-        PreviewDecision::Fail { message } => ("fail", json!({"message": message})),
-        PreviewDecision::Expand { instances } => ("expand", json!({"instances": instances})),
-        PreviewDecision::Unknown { after } => ("unknown", json!({"after": after})),
-    };
-    json!({
-        "stage": stage.stage,
-        "kind": stage.kind,
-        "needs": stage.needs,
-        "fingerprint": stage.fingerprint,
-        "decision": decision,
-        "details": details,
-    })
 }

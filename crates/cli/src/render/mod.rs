@@ -4,6 +4,7 @@
 pub mod failure;
 pub mod groups;
 pub mod human;
+pub mod plan_view;
 pub mod plot;
 pub mod run_view;
 pub mod schema_fields;
