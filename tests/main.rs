@@ -17,5 +17,6 @@ mod ready;
 mod recovery;
 mod run;
 mod sandbox;
+mod selection;
 mod up;
 mod walls;

@@ -91,7 +91,8 @@ fn files_that_change_begin_runs_and_one_process_watches() {
     assert_eq!((&ended["state"], &ended["failed"][0]["stage"]), (&"failed".into(), &"only".into()));
     let (code, said) = up.end();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("broken.yaml has 1 error"), "{said}");
+    assert!(said.contains("broken.yaml has a schedule that cannot be"), "{said}");
+    assert!(said.contains("4 fields rather than 5"), "{said}");
     assert_eq!(sandbox.runs().len(), 2);
     // The lock went with the process.
     let up = Up::start(&sandbox);

@@ -167,6 +167,10 @@ impl From<EngineError> for CommandError {
             EngineError::Store(error) => error.into(),
             EngineError::LeaseLost { .. } => Self::new(ErrorKind::Busy, error.into())
                 .hint("`wick show` tells how far the other one is"),
+            EngineError::Selection(_) => Self::new(ErrorKind::Invalid, error.into())
+                .hint("`wick plan` with the same words tells beforehand what would run"),
+            EngineError::NotThere { .. } => Self::new(ErrorKind::Invalid, error.into())
+                .hint("`--from STAGE` also runs what is missing; `--until STAGE` makes it"),
             error => Self::internal(error).hint("`wick doctor` looks at the machine"),
         }
     }

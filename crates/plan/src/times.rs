@@ -61,6 +61,9 @@ impl TimesError {
 /// From this moment on a time of the expression must come, else it never does: 2000-01-01.
 const SOME_MOMENT: Timestamp = Timestamp(946_684_800_000_000);
 
+/// Minute, hour, day, month and weekday.
+const FIELDS: usize = 5;
+
 impl Times {
     /// The times of the cron expression `cron`, of five fields, in the time zone `timezone`, a
     /// name of the tz database; UTC without.
@@ -70,10 +73,12 @@ impl Times {
     pub fn parse(cron: &str, timezone: Option<&str>) -> Result<Self, TimesError> {
         let parser =
             CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let parsed = parser.parse(cron).map_err(|error| TimesError::Cron {
-            text: cron.to_owned(),
-            reason: fragment(&error.to_string()),
-        })?;
+        let refused = |reason| TimesError::Cron { text: cron.to_owned(), reason };
+        let fields = cron.split_whitespace().count();
+        if fields != FIELDS && !cron.trim_start().starts_with('@') {
+            return Err(refused(format!("it has {fields} fields rather than {FIELDS}")));
+        }
+        let parsed = parser.parse(cron).map_err(|error| refused(fragment(&error.to_string())))?;
         let zone = match timezone {
             None => Tz::UTC,
             Some(name) => name.parse().map_err(|_| TimesError::Timezone(name.to_owned()))?,
@@ -236,7 +241,7 @@ mod tests {
             assert!(mend.contains(help), "{mend}");
         }
         check("every day", None, "`every day` is not a cron expression", "0 3 * * *");
-        check("* * * *", None, "is not a cron expression", "minute, hour");
+        check("* * * *", None, "it has 4 fields rather than 5", "minute, hour");
         check("0 0 3 * * *", None, "is not a cron expression", "minute, hour");
         check("99 3 * * *", None, "is not a cron expression", "minute, hour");
         check("", None, "is not a cron expression", "minute, hour");

@@ -43,8 +43,7 @@ pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
 
 /// Leaves only what is called `name` in a preview.
 fn only(name: &str, preview: &mut Preview) -> CommandResult<()> {
-    let names: Vec<String> =
-        preview.stages.iter().map(|stage| stage.stage.to_string()).collect();
+    let names: Vec<String> = preview.stages.iter().map(|stage| stage.stage.to_string()).collect();
     preview.stages.retain(|stage| stage.stage.is_meant_by(name));
     if !preview.stages.is_empty() {
         return Ok(());

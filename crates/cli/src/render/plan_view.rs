@@ -51,11 +51,8 @@ pub fn print(ui: &Ui, plan: &Plan, preview: &Preview, every_reason: bool) {
         let name_paint = if row.name.starts_with(' ') { Paint::Plain } else { Paint::Strong };
         let shown = if all { row.fate.why.len() } else { row.fate.why.len().min(REASONS) };
         let more = row.fate.why.len() - shown;
-        let mut lines: Vec<String> = if all {
-            row.fate.why.clone()
-        } else {
-            vec![row.fate.why[..shown].join("; ")]
-        };
+        let mut lines: Vec<String> =
+            if all { row.fate.why.clone() } else { vec![row.fate.why[..shown].join("; ")] };
         if more > 0
             && let Some(last) = lines.last_mut()
         {

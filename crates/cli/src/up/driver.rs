@@ -188,10 +188,14 @@ impl Pipeline {
             return Ok(Some(false));
         }
         let times = match &schedule.cron {
-            Some(cron) => Some(
-                Times::parse(cron, schedule.timezone.as_deref())
-                    .or_invalid(format!("{} has a schedule that cannot be", self.key))?,
-            ),
+            Some(cron) => {
+                Some(Times::parse(cron, schedule.timezone.as_deref()).map_err(|error| {
+                    let help = error.help();
+                    CommandError::invalid(error)
+                        .context(format!("{} has a schedule that cannot be", self.key))
+                        .hint(help)
+                })?)
+            }
             None => None,
         };
         let patterns = (!schedule.on_change.is_empty())
