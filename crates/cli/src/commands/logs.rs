@@ -68,7 +68,10 @@ fn all(
     let of = |is: fn(&StageRecord) -> bool| -> Vec<&StageRecord> {
         stages.iter().copied().filter(|stage| is(stage)).collect()
     };
-    let failed = of(|stage| matches!(stage.state, AttemptState::Failed | AttemptState::Lost));
+    // What never had an attempt, such as a stage that stands for its instances, has no log.
+    let failed = of(|stage| {
+        matches!(stage.state, AttemptState::Failed | AttemptState::Lost) && stage.attempts > 0
+    });
     let ran = || of(|stage| stage.attempts > 0);
     let chosen: Vec<&StageRecord> = if failed.is_empty() { ran() } else { failed };
     if chosen.is_empty() {

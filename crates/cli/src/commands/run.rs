@@ -1,8 +1,9 @@
 //! `wick run`: runs a pipeline, and what `wick rerun` shares with it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use wick_core::{AttemptState, RunId, RunState};
+use wick_core::{AttemptState, RunId, RunState, StageName};
 use wick_engine::{Began, CancelHandle, CancelMode, RunOutcome};
 use wick_stage::layout;
 use wick_store::RunQuery;
@@ -239,10 +240,14 @@ async fn earlier_run(session: &Session, history: &RunHistory) -> CommandResult<O
 
 /// A report of each failed stage, the first few at length.
 pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) -> Vec<String> {
+    // A stage that stands for the items of a list fails with them, and they say why.
+    let lists: HashSet<&StageName> =
+        history.stages.iter().filter_map(|stage| stage.template.as_ref()).collect();
     let failed: Vec<_> = history
         .stages
         .iter()
         .filter(|stage| matches!(stage.state, AttemptState::Failed | AttemptState::Lost))
+        .filter(|stage| !lists.contains(&stage.stage))
         .collect();
     let mut reports: Vec<String> = failed
         .iter()

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use wick_core::{AttemptState, RunState};
+use wick_store::AttemptRecord;
 
 use crate::args::{GlobalArgs, ShowArgs};
 use crate::commands::run::{failure_reports, next_commands, print_next};
@@ -10,6 +11,9 @@ use crate::history::{RunHistory, find_run};
 use crate::render::style::attempt_paint;
 use crate::render::{Cell, Paint, Table, Ui, human, run_view};
 use crate::session::Session;
+
+/// Of more attempts than this, those that went well at once are left out.
+const FEW_ATTEMPTS: usize = 20;
 
 pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
@@ -95,16 +99,27 @@ fn params(ui: &Ui, history: &RunHistory) -> Option<String> {
 
 /// Attempts are worth a table of their own only where some stage had several or failed.
 fn attempts(ui: &Ui, history: &RunHistory) -> Option<String> {
-    let routine = history
-        .attempts
-        .iter()
-        .all(|attempt| attempt.attempt == 1 && attempt.state == AttemptState::Succeeded);
-    if routine && ui.verbosity < 1 {
+    let routine = |attempt: &&AttemptRecord| {
+        attempt.attempt == 1
+            && attempt.state == AttemptState::Succeeded
+            && history.attempts_of(attempt.stage.as_str()).count() == 1
+    };
+    if history.attempts.iter().all(|attempt| routine(&attempt)) && ui.verbosity < 1 {
         return None;
     }
+    let worth: Vec<&AttemptRecord> = if ui.verbosity < 1 && history.attempts.len() > FEW_ATTEMPTS {
+        history.attempts.iter().filter(|attempt| !routine(attempt)).collect()
+    } else {
+        history.attempts.iter().collect()
+    };
+    let left_out = history.attempts.len() - worth.len();
     let mut table =
         Table::new(ui, &["stage", "attempt", "state", "started", "wall", "cpu", "memory", "exit"]);
-    let (attempts, more) = limited(ui, &history.attempts);
+    let (attempts, mut more) = limited(ui, &worth);
+    if left_out > 0 {
+        let count = human::count(left_out as u64);
+        more.push_str(&format!("\n  … and {count} that succeeded at once; -v shows all"));
+    }
     for attempt in attempts {
         let usage = attempt.usage.unwrap_or_default();
         let time = |micros: u64| match micros {

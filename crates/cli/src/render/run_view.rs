@@ -39,7 +39,7 @@ const METRICS_IN_A_ROW: usize = 3;
 pub const FEW_ROWS: usize = 40;
 
 /// How many rows `wick show` has at most, unless it is asked for all.
-pub const MANY_ROWS: usize = 400;
+pub const MANY_ROWS: usize = 100;
 
 /// So many instances of a stage are shown one by one; of more, only those that went wrong.
 const FEW_INSTANCES: usize = 8;
