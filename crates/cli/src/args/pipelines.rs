@@ -170,7 +170,7 @@ pub struct PlanArgs {
     pub selection: SelectionArgs,
 
     /// With --rerun: everything anew
-    #[arg(long, requires = "rerun", conflicts_with_all = ["from", "only", "until", "force"])]
+    #[arg(long, conflicts_with_all = ["from", "only", "until", "force"])]
     pub all: bool,
 
     /// Plan as if nothing had succeeded before

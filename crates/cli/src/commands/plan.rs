@@ -14,6 +14,10 @@ use crate::render::{Ui, plan_view};
 use crate::session::Session;
 
 pub async fn plan(args: &PlanArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    if args.all && args.rerun.is_none() {
+        return Err(CommandError::invalid("--all is for reruns")
+            .hint("`wick plan --rerun --all` plans one; a new run has --no-cache"));
+    }
     let (session, mut execution) = match (&args.file, &args.rerun) {
         (_, Some(run)) => {
             let session = Session::here(global, ui).await?;
