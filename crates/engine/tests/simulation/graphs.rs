@@ -7,7 +7,7 @@ use serde_json::json;
 use wick_core::{Digest, PortName};
 use wick_engine::Slots;
 use wick_engine::executor::Submission;
-use wick_plan::{Plan, PlannedStage, StageIndex};
+use wick_plan::{Plan, PlannedStage, Selection, StageIndex};
 
 use crate::dice::Dice;
 
@@ -102,8 +102,10 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         .collect();
     let sources: Vec<String> =
         if dice.chance(200) { vec![format!("/source{}", dice.below(3))] } else { Vec::new() };
-    // What may be absent is no input.
-    let is_any = inputs.is_empty() && !after.is_empty() && dice.chance(400);
+    let condition =
+        if place > 0 && dice.chance(150) { condition(dice, plan, place, &mut after) } else { None };
+    // What may be absent is no input, and nothing that a condition asks for.
+    let is_any = condition.is_none() && inputs.is_empty() && !after.is_empty() && dice.chance(400);
     let timeout = dice.chance(400).then(|| Duration::from_millis(dice.between(50, 5000)));
     let backoff = Duration::from_millis(dice.between(1, 500));
     let json = json!({
@@ -116,6 +118,7 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         "inputs": inputs,
         "outputs": outputs,
         "after": after,
+        "condition": condition,
         "join": if is_any { "any" } else { "all" },
         "retry": {"attempts": dice.between(1, 4), "backoff": backoff},
         "timeout": timeout,
@@ -133,6 +136,48 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         "metrics": null,
     });
     serde_json::from_value(json).expect("a planned stage")
+}
+
+/// A condition over the value that an earlier stage makes, which comes to `after` then.
+fn condition(
+    dice: &mut Dice,
+    plan: &Plan,
+    place: u64,
+    after: &mut Vec<u64>,
+) -> Option<serde_json::Value> {
+    let from = dice.below(place);
+    let stage = plan.stage(StageIndex(from as u32));
+    let output = &stage.outputs.first()?.port;
+    after.push(from);
+    let reference = json!({"output": {"stage": stage.name, "output": output, "path": []}});
+    let most = json!({"value": dice.below(12)});
+    Some(json!({
+        "text": format!("{}.{output} is small", stage.name),
+        "root": {"compare": [{"reference": reference}, "less", most]},
+    }))
+}
+
+/// What stands in an artifact: a number below 10.
+pub fn value(digest: &Digest) -> serde_json::Value {
+    json!(digest.as_bytes()[0] % 10)
+}
+
+/// Some stages of a plan, as somebody may ask for them.
+pub fn selection(dice: &mut Dice, plan: &Plan) -> Selection {
+    let mut name = || {
+        let place = dice.below(plan.stages.len() as u64) as usize;
+        vec![plan.stages[place].name.to_string()]
+    };
+    let (first, second) = (name(), name());
+    let nothing = Selection::default();
+    // Not `only`: by its meaning it leaves what follows as it was made from something else.
+    match dice.below(5) {
+        0 => Selection { from: first, ..nothing },
+        1 => Selection { until: first, ..nothing },
+        2 => Selection { force: first, ..nothing },
+        3 => Selection { force: first, until: second, ..nothing },
+        _ => Selection { all: true, ..nothing },
+    }
 }
 
 /// The plan as it is after somebody has changed the file.

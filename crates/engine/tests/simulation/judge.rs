@@ -57,6 +57,8 @@ pub struct Violation {
 pub struct Drive {
     pub slots: Slots,
     pub use_cache: bool,
+    /// Whether nothing was to be done anew.
+    pub is_plain: bool,
     /// What was published when it began, by fingerprint.
     published_before: BTreeSet<Fingerprint>,
     losses_before: u64,
@@ -120,7 +122,14 @@ impl Judge {
 
     // ---- what happens in the database ----------------------------------------------------
 
-    pub fn drive_begins(&mut self, process: ProcessId, slots: Slots, use_cache: bool) {
+    /// A command is given; it is plain if it asks for no stages in particular.
+    pub fn drive_begins(
+        &mut self,
+        process: ProcessId,
+        slots: Slots,
+        use_cache: bool,
+        is_plain: bool,
+    ) {
         let is_there = |digest: &Digest| !self.lost.contains_key(digest);
         let published_before = self.fingerprints.iter();
         let published_before = published_before
@@ -128,7 +137,8 @@ impl Judge {
             .map(|(fingerprint, _)| *fingerprint)
             .collect();
         let losses_before = self.losses;
-        self.drives.insert(process, Drive { slots, use_cache, published_before, losses_before });
+        self.drives
+            .insert(process, Drive { slots, use_cache, is_plain, published_before, losses_before });
     }
 
     /// A process got the lease of a run.
@@ -183,7 +193,7 @@ impl Judge {
                     self.publishes(lab, run, stage, 0, outputs);
                     self.is_served_as_seen(process, stage, outputs);
                 }
-                EventBody::StageRequeued { stage } => self.begins_anew(run, stage),
+                EventBody::StageRequeued { stage } => self.begins_anew(process, run, stage),
                 EventBody::RunFinished { state } => {
                     self.leases.remove(run);
                     self.ended.insert(lease.engine.0, *state);
@@ -222,8 +232,9 @@ impl Judge {
     }
 
     /// What a stage had published does not count any more, for which there must be a reason.
-    fn begins_anew(&mut self, run: &RunId, stage: &StageName) {
-        let is_upset = self.losses > 0 || self.changes > 0 || !self.all_readable;
+    fn begins_anew(&mut self, process: ProcessId, run: &RunId, stage: &StageName) {
+        let is_asked_for = self.drives.get(&process).is_some_and(|drive| !drive.is_plain);
+        let is_upset = is_asked_for || self.losses > 0 || self.changes > 0 || !self.all_readable;
         self.check(is_upset, Invariant::NotRepeated, || {
             format!("{stage} of {run} is to be done again for no reason")
         });
@@ -293,13 +304,13 @@ impl Judge {
         self.check(is_recorded, Invariant::WriteAhead, || {
             format!("{stage}/{attempt} of {run} starts, but {recorded:?} is recorded")
         });
-        if let Some(row) = row {
+        // An engine that was stopped while another took the run cannot know how that changed it.
+        let holds_lease = self.leases.get(run) == Some(&engine);
+        if let Some(row) = row.filter(|_| holds_lease) {
             self.needs_are_met(tables, row, submission);
         }
         let drive = self.drives.get(&process).cloned();
-        let holds_lease = self.leases.get(run) == Some(&engine);
         let published = self.published.contains_key(&(run.clone(), stage.clone()));
-        // An engine that was stopped while another took the run cannot know what that one did.
         self.check(!holds_lease || !published, Invariant::NotRepeated, || {
             format!("{stage}/{attempt} of {run} starts, though {stage} is published")
         });
@@ -309,6 +320,7 @@ impl Judge {
             let reusable = planned.cache
                 && is_readable
                 && drive.use_cache
+                && drive.is_plain
                 && drive.losses_before == self.losses
                 && drive.published_before.contains(&recorded.fingerprint);
             self.check(!reusable, Invariant::NotRepeated, || {
@@ -466,7 +478,7 @@ impl Judge {
                 self.object(Invariant::Truthful, what);
             }
             Err(EngineError::Store(StoreError::Leased { .. }))
-            | Err(EngineError::LeaseLost { .. }) => {}
+            | Err(EngineError::LeaseLost { .. } | EngineError::NotThere { .. }) => {}
             Err(error) => {
                 let struck = lab.struck.load(std::sync::atomic::Ordering::Relaxed) > 0;
                 let what = format!("a command failed for no reason: {error:?}");

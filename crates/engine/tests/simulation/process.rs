@@ -14,6 +14,7 @@ use wick_plan::Plan;
 use wick_store::{EngineId, SourceStamp};
 
 use crate::bugs::Bug;
+use crate::graphs;
 use crate::lab::Lab;
 use crate::scheduler::{ProcessId, lock};
 use crate::way::host_name;
@@ -72,7 +73,7 @@ impl Files for Process {
     }
 
     fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
-        Err(format!("nobody has written the value {digest}"))
+        Ok(graphs::value(digest))
     }
 
     fn variable(&self, _: &str) -> Option<String> {
