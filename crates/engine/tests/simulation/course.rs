@@ -246,11 +246,15 @@ impl Course {
         }
         let state = self.state();
         // A doomed stage may be one that a condition leaves out, or that nobody asked for.
-        let may_fail = doomed && state == Some(RunState::Failed);
         let may_succeed = !doomed
             || self.has_selected
             || self.plan.stages.iter().any(|stage| stage.condition.is_some());
-        if !may_fail && !(may_succeed && state == Some(RunState::Succeeded)) {
+        let is_as_expected = match state {
+            Some(RunState::Failed) => doomed,
+            Some(RunState::Succeeded) => may_succeed,
+            _ => false,
+        };
+        if !is_as_expected {
             let what = format!("after all, the run is {state:?}");
             self.lab.judge().object(Invariant::Ends, what);
         }

@@ -193,7 +193,7 @@ impl Judge {
                     self.publishes(lab, run, stage, 0, outputs);
                     self.is_served_as_seen(process, stage, outputs);
                 }
-                EventBody::StageRequeued { stage } => self.begins_anew(process, run, stage),
+                EventBody::StageRequeued { stage } => self.begins_anew(run, stage),
                 EventBody::RunFinished { state } => {
                     self.leases.remove(run);
                     self.ended.insert(lease.engine.0, *state);
@@ -232,8 +232,9 @@ impl Judge {
     }
 
     /// What a stage had published does not count any more, for which there must be a reason.
-    fn begins_anew(&mut self, process: ProcessId, run: &RunId, stage: &StageName) {
-        let is_asked_for = self.drives.get(&process).is_some_and(|drive| !drive.is_plain);
+    fn begins_anew(&mut self, run: &RunId, stage: &StageName) {
+        // What somebody asked for may have changed what this stage reads, in an earlier drive too.
+        let is_asked_for = self.drives.values().any(|drive| !drive.is_plain);
         let is_upset = is_asked_for || self.losses > 0 || self.changes > 0 || !self.all_readable;
         self.check(is_upset, Invariant::NotRepeated, || {
             format!("{stage} of {run} is to be done again for no reason")
