@@ -26,7 +26,9 @@ fn what_changed_by_itself_is_told_apart_from_what_follows() {
     let runs = sandbox.runs();
     let (first, second) = (runs[1].as_str(), runs[0].as_str());
     sandbox.wick(&["diff", first, second]).ends_with(0).says(&[
+        "param size: 1 in A, 2 in B",
         "`with.run` changed",
+        "(param `size`)",
         &format!("input `text`: made.text is another since run {second}"),
         "2 stages differ, 1 is the same; the others follow from made",
     ]);

@@ -47,10 +47,19 @@ pub enum StageChange {
     Removed,
     /// It computed the same from the same.
     Same,
-    /// What went into it differs: at least one sentence fragment.
-    Changed(Vec<String>),
+    /// What went into it differs: at least one thing.
+    Changed(Vec<Difference>),
     /// In one of the runs it did not come so far that anything could be told.
     Unknown,
+}
+
+/// One thing that went into a stage and differs between two runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What, in a sentence fragment.
+    pub text: String,
+    /// Whether it is what another stage has made: the difference comes from there.
+    pub is_input: bool,
 }
 
 /// What two runs differ in: params, and what went into the stages.
@@ -98,20 +107,21 @@ fn compare(before: &Recorded, after: &Recorded, stage: &StageName) -> StageChang
     if changes.is_empty() {
         return StageChange::Unknown;
     }
-    let tell = |change: &Change| match change {
-        Change::Part { before: old, after: new } => {
-            let is_config = |part: &Option<Part>| {
-                part.as_ref().is_some_and(|part| part.section == Section::With)
+    let tell = |change: &Change| {
+        let mut difference = Difference { text: change.to_string(), is_input: false };
+        if let Change::Part { before: old, after: new } = change {
+            let is = |section| {
+                [old, new].into_iter().flatten().any(|part: &Part| part.section == section)
             };
-            let param = (is_config(old) || is_config(new))
+            difference.is_input = is(Section::Input);
+            let param = is(Section::With)
                 .then(|| by_param(old.as_ref(), new.as_ref(), &before.params, &after.params))
                 .flatten();
-            match param {
-                Some(param) => format!("{change} (param `{param}`)"),
-                None => change.to_string(),
+            if let Some(param) = param {
+                difference.text.push_str(&format!(" (param `{param}`)"));
             }
         }
-        _ => change.to_string(),
+        difference
     };
     StageChange::Changed(changes.iter().map(tell).collect())
 }

@@ -46,7 +46,7 @@ pub mod wake;
 #[cfg(test)]
 mod test_support;
 
-pub use diff::{ParamDiff, RunsDiff, StageChange, StageDiff, explain_runs};
+pub use diff::{Difference, ParamDiff, RunsDiff, StageChange, StageDiff, explain_runs};
 pub use dispatcher::CancelMode;
 pub use engine::{CancelHandle, Engine, Parts, RunOptions};
 pub use error::{EngineError, EngineResult};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 use wick_core::{Digest, RunId, StageName};
-use wick_plan::{FingerprintParts, Section, explain_change};
+use wick_engine::{Difference, RunsDiff, StageChange};
 use wick_store::{InputRecord, RunRecord, StageRecord, Store, StoreError};
 
 use crate::args::{DiffArgs, GlobalArgs};
@@ -23,7 +23,8 @@ pub async fn diff(args: &DiffArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     let store = &*session.store;
     let a = Side::load(store, find_run(store, &args.a).await?).await?;
     let b = Side::load(store, find_run(store, &args.b).await?).await?;
-    let mut rows = rows(&a, &b);
+    let runs = wick_engine::explain_runs(store, &a.run.id, &b.run.id).await?;
+    let mut rows = rows(&a, &b, &changes(&runs));
     if let Some(stage) = &args.stage {
         rows.retain(|row| row.stage.is_meant_by(stage));
         if rows.is_empty() {
@@ -37,6 +38,8 @@ pub async fn diff(args: &DiffArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
             "version": 1,
             "a": a.run.id,
             "b": b.run.id,
+            "params": params_to_json(&runs),
+            "same_text": runs.same_text,
             "same": same,
             "stages": differing.iter().map(|row| row.to_json()).collect::<Vec<_>>(),
         }))?;
@@ -51,8 +54,18 @@ pub async fn diff(args: &DiffArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
             side.run.started
         ));
     }
+    for param in &runs.params {
+        let shown = |value: &Option<Value>| value.as_ref().map_or("–".to_owned(), human::value);
+        let (before, after) = (shown(&param.before), shown(&param.after));
+        ui.print(format_args!("   param {}: {before} in A, {after} in B", param.name));
+    }
     print(ui, &differing, same, args);
     Ok(ExitCode::Success)
+}
+
+fn params_to_json(runs: &RunsDiff) -> Vec<Value> {
+    let params = runs.params.iter();
+    params.map(|param| json!({"name": param.name, "a": param.before, "b": param.after})).collect()
 }
 
 fn no_such_stage(name: &str, a: &Side, b: &Side) -> CommandError {
@@ -72,28 +85,17 @@ fn no_such_stage(name: &str, a: &Side, b: &Side) -> CommandError {
 struct Side {
     run: RunRecord,
     stages: Vec<StageRecord>,
-    parts: HashMap<StageName, FingerprintParts>,
     inputs: HashMap<StageName, Vec<InputRecord>>,
 }
 
 impl Side {
     async fn load(store: &dyn Store, id: RunId) -> CommandResult<Self> {
         let run = store.run(&id).await?.ok_or_else(|| StoreError::NoRun(id.clone()))?;
-        let parts = store.stage_parts(&id).await?;
         let mut inputs: HashMap<StageName, Vec<InputRecord>> = HashMap::new();
         for input in store.inputs(&id).await? {
             inputs.entry(input.stage.clone()).or_default().push(input);
         }
-        Ok(Self {
-            stages: store.stages(&id).await?,
-            // Parts that an older wick wrote in another form cannot be compared.
-            parts: parts
-                .into_iter()
-                .filter_map(|(stage, parts)| Some((stage, serde_json::from_value(parts).ok()?)))
-                .collect(),
-            inputs,
-            run,
-        })
+        Ok(Self { stages: store.stages(&id).await?, inputs, run })
     }
 
     /// The run in which the outputs of a stage of this run were made.
@@ -157,8 +159,19 @@ impl Row {
     }
 }
 
+/// What went into each stage and differs.
+type Changes<'a> = HashMap<&'a StageName, &'a [Difference]>;
+
+fn changes(runs: &RunsDiff) -> Changes<'_> {
+    let changed = runs.stages.iter().filter_map(|stage| match &stage.change {
+        StageChange::Changed(changes) => Some((&stage.stage, changes.as_slice())),
+        _ => None,
+    });
+    changed.collect()
+}
+
 /// Every stage of both runs, in A's order and then B's.
-fn rows(a: &Side, b: &Side) -> Vec<Row> {
+fn rows(a: &Side, b: &Side, changes: &Changes<'_>) -> Vec<Row> {
     let by_name = |side: &Side| -> HashMap<StageName, StageRecord> {
         side.stages.iter().map(|stage| (stage.stage.clone(), stage.clone())).collect()
     };
@@ -169,7 +182,7 @@ fn rows(a: &Side, b: &Side) -> Vec<Row> {
         .filter(|name| seen.insert(name.clone()))
         .map(|stage| {
             let (left, right) = (in_a.remove(&stage), in_b.remove(&stage));
-            let reasons = reasons(&stage, left.as_ref(), right.as_ref(), a, b);
+            let reasons = reasons(&stage, [left.as_ref(), right.as_ref()], [a, b], changes);
             Row { stage, a: left, b: right, reasons }
         })
         .collect()
@@ -182,16 +195,16 @@ fn own(text: impl Into<String>) -> Reason {
 /// Why a stage differs; nothing if it does not.
 fn reasons(
     stage: &StageName,
-    left: Option<&StageRecord>,
-    right: Option<&StageRecord>,
-    a: &Side,
-    b: &Side,
+    records: [Option<&StageRecord>; 2],
+    [a, b]: [&Side; 2],
+    changes: &Changes<'_>,
 ) -> Vec<Reason> {
-    let (left, right) = match (left, right) {
-        (Some(left), Some(right)) => (left, right),
-        (Some(_), None) => return vec![own("only A has it")],
-        (None, Some(_)) => return vec![own("only B has it")],
-        (None, None) => return Vec::new(),
+    let [Some(left), Some(right)] = records else {
+        return match records {
+            [Some(_), _] => vec![own("only A has it")],
+            [None, Some(_)] => vec![own("only B has it")],
+            [None, None] => Vec::new(),
+        };
     };
     if left.fingerprint.is_some() && left.fingerprint == right.fingerprint {
         if left.state.has_outputs() == right.state.has_outputs() {
@@ -223,10 +236,10 @@ fn reasons(
         }
         return reasons;
     }
-    if let (Some(before), Some(after)) = (a.parts.get(stage), b.parts.get(stage)) {
-        let changes = explain_change(&without_inputs(before), &without_inputs(after));
-        reasons.extend(changes.into_iter().map(own));
-    }
+    // Of what it reads more can be told: who made it, and in which run.
+    let by_itself = changes.get(stage).into_iter().flat_map(|changes| changes.iter());
+    let by_itself = by_itself.filter(|change| !change.is_input);
+    reasons.extend(by_itself.map(|change| own(&change.text)));
     reasons.extend(input_reasons(stage, a, b));
     if reasons.is_empty() {
         reasons.push(own("what it depends on is not recorded in full"));
@@ -245,12 +258,6 @@ fn ended(record: &StageRecord) -> &'static str {
         Lost => "was lost",
         Queued | Running => "has not ended",
     }
-}
-
-fn without_inputs(parts: &FingerprintParts) -> FingerprintParts {
-    let mut parts = parts.clone();
-    parts.parts.retain(|part| part.section != Section::Input);
-    parts
 }
 
 /// What the stage reads that is another: by port, and item of a port that gathers.

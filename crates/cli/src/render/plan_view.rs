@@ -226,10 +226,10 @@ fn summary(preview: &Preview) -> String {
         }
     };
     add(count(|decision| matches!(decision, PreviewDecision::Kept)), "kept");
-    add(
-        count(|decision| matches!(decision, PreviewDecision::Unknown { .. })),
-        "that depend on them",
-    );
+    match count(|decision| matches!(decision, PreviewDecision::Unknown { .. })) {
+        1 => add(1, "that depends on them"),
+        several => add(several, "that depend on them"),
+    }
     add(count(|decision| matches!(decision, PreviewDecision::Skip { .. })), "skipped");
     add(count(|decision| matches!(decision, PreviewDecision::Leave { .. })), "left alone");
     add(count(|decision| matches!(decision, PreviewDecision::Fail { .. })), "that cannot run");
