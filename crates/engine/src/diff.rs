@@ -183,7 +183,7 @@ pub(crate) fn by_param<'a>(
         match (&before, &after, old, new) {
             (Some(before), Some(after), Some(old), Some(new)) => {
                 let (old, new) = (plain(old), plain(new));
-                !old.is_empty() && before.contains(&old) && before.replace(&old, &new) == *after
+                !old.is_empty() && differ_by(before, after, &old, &new)
             }
             _ => false,
         }
@@ -195,6 +195,24 @@ pub(crate) fn by_param<'a>(
     match (behind.next(), behind.next()) {
         (Some(only), None) => Some(only),
         _ => None,
+    }
+}
+
+/// Whether `after` is `before` with `new` in the place of some `old`s, and nothing else changed.
+fn differ_by(before: &str, after: &str, old: &str, new: &str) -> bool {
+    let (mut before, mut after, mut found) = (before, after, false);
+    loop {
+        // Where texts go on alike, an `old` may be one that has nothing to do with the param.
+        if let (Some(rest), Some(new_rest)) = (before.strip_prefix(old), after.strip_prefix(new)) {
+            (before, after, found) = (rest, new_rest, true);
+            continue;
+        }
+        let (mut left, mut right) = (before.chars(), after.chars());
+        match (left.next(), right.next()) {
+            (None, None) => return found,
+            (a, b) if a != b => return false,
+            _ => (before, after) = (left.as_str(), right.as_str()),
+        }
     }
 }
 
@@ -235,6 +253,8 @@ mod tests {
         check(json!("x"), json!("y"), Some("b"));
         check(json!("echo x now"), json!("echo y now"), Some("b"));
         check(json!("echo 1"), json!("echo 2"), Some("a"));
+        check(json!("echo [1, 3] 1"), json!("echo [1, 3] 2"), Some("a"));
+        check(json!("echo 1 1"), json!("echo 2 3"), None);
         check(json!(1), json!(3), None);
         check(json!("other"), json!("another"), None);
         let removed = by_param(Some(&part(&json!(9))), None, &old, &new);
