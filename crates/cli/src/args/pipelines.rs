@@ -166,19 +166,20 @@ pub struct PlanArgs {
     #[arg(long, value_name = "STAGE", num_args = 0..=1)]
     pub why: Option<Option<String>>,
 
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    /// With --rerun: everything anew
-    #[arg(long, conflicts_with_all = ["from", "only", "until", "force"])]
-    pub all: bool,
-
     /// Plan as if nothing had succeeded before
     #[arg(long)]
     pub no_cache: bool,
 
     #[command(flatten)]
     pub output: OutputArgs,
+
+    // Last: what follows would stand under its heading.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// With --rerun: everything anew
+    #[arg(long, conflicts_with_all = ["from", "only", "until", "force"])]
+    pub all: bool,
 }
 
 /// `wick run`.
@@ -203,13 +204,14 @@ pub struct RunArgs {
     pub params: ParamArgs,
 
     #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    #[command(flatten)]
     pub execute: ExecuteArgs,
 
     #[command(flatten)]
     pub output: OutputArgs,
+
+    // Last: what follows would stand under its heading.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }
 
 /// `wick rerun`.
@@ -233,17 +235,18 @@ pub struct RerunArgs {
     pub params: ParamArgs,
 
     #[command(flatten)]
+    pub execute: ExecuteArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    // Last: what follows would stand under its heading.
+    #[command(flatten)]
     pub selection: SelectionArgs,
 
     /// Compute everything anew
     #[arg(long, conflicts_with_all = ["from", "only", "until", "force"])]
     pub all: bool,
-
-    #[command(flatten)]
-    pub execute: ExecuteArgs,
-
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// `wick worker`, hidden.
