@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -140,23 +140,23 @@ fn beside_ninja(folder: &Path, name: &str, shape: Shape, rounds: usize, has_ninj
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let (mut our_rest, mut their_rest) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let project = tempfile::tempdir_in(folder).expect("a folder");
-        shape.write_wick(project.path());
-        let run_again = || run(wick(project.path()).args(["run", "-q", "pipeline.yaml"]));
+        let project = new_folder(folder);
+        shape.write_wick(&project);
+        let run_again = || run(wick(&project).args(["run", "-q", "pipeline.yaml"]));
         ours.push(run_again());
         our_rest.push(run_again());
         if has_ninja {
-            let project = tempfile::tempdir_in(folder).expect("a folder");
-            shape.write_ninja(project.path());
+            let project = new_folder(folder);
+            shape.write_ninja(&project);
             let jobs = processors().to_string();
             let ninja = || {
                 let mut ninja = Command::new("ninja");
-                run(ninja.args(["--quiet", "-j", &jobs]).current_dir(project.path()))
+                run(ninja.args(["--quiet", "-j", &jobs]).current_dir(&project))
             };
             theirs.push(ninja());
             // ninja looks at files: only where they are there it has nothing to do.
             for place in 0..shape.stages() {
-                write(&project.path().join(format!("s{place}")), "");
+                write(&project.join(format!("s{place}")), "");
             }
             ninja();
             their_rest.push(ninja());
@@ -189,13 +189,13 @@ fn beside_ninja(folder: &Path, name: &str, shape: Shape, rounds: usize, has_ninj
 
 /// DVC takes a hundred times as long: a few stages tell enough.
 fn beside_dvc(folder: &Path, shape: Shape) {
-    let ours = tempfile::tempdir_in(folder).expect("a folder");
-    shape.write_wick(ours.path());
-    let ours = run(wick(ours.path()).args(["run", "-q", "pipeline.yaml"]));
-    let theirs = tempfile::tempdir_in(folder).expect("a folder");
-    shape.write_dvc(theirs.path());
-    run(Command::new("dvc").args(["init", "--no-scm", "-q"]).current_dir(theirs.path()));
-    let theirs = run(Command::new("dvc").args(["repro", "-q"]).current_dir(theirs.path()));
+    let ours = new_folder(folder);
+    shape.write_wick(&ours);
+    let ours = run(wick(&ours).args(["run", "-q", "pipeline.yaml"]));
+    let theirs = new_folder(folder);
+    shape.write_dvc(&theirs);
+    run(Command::new("dvc").args(["init", "--no-scm", "-q"]).current_dir(&theirs));
+    let theirs = run(Command::new("dvc").args(["repro", "-q"]).current_dir(&theirs));
     let stages = shape.stages() as f64;
     say(&format!(
         "chain of {stages}, a stage: wick {:.2} ms, DVC {:.2} ms",
@@ -225,6 +225,12 @@ fn disk_flush(folder: &Path) -> Duration {
         began.elapsed()
     });
     middle(times.collect())
+}
+
+/// A folder of its own. None is removed before the end: a file system that has just forgotten
+/// thousands of files is slow to make new ones, and only wick makes any.
+fn new_folder(folder: &Path) -> PathBuf {
+    tempfile::tempdir_in(folder).expect("a folder").keep()
 }
 
 fn is_installed(program: &str) -> bool {
