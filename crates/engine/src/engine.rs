@@ -1,5 +1,6 @@
 //! [`Engine`]: begins runs, takes up broken ones, and drives them to their end.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -360,19 +361,19 @@ impl Engine {
         except: Option<&RunId>,
         parent: Option<&RunId>,
     ) -> EngineResult<()> {
-        // Without edges the first batch of stages is asked for at once anyway.
-        if plan.stages.iter().all(|stage| stage.inputs.is_empty()) {
+        // Where no stage waits for another, all of them are asked for at once anyway.
+        if plan.stages.iter().all(|stage| stage.needs().next().is_none()) {
             return Ok(());
         }
         let recent = match parent {
             Some(parent) => Some(parent.clone()),
             None => newest_run(self.store.as_ref(), plan, except).await?,
         };
-        if let Some(recent) = recent {
-            let read = read_by(self.store.as_ref(), &recent).await?;
-            resolver.foresee(plan, &read).await?;
-        }
-        Ok(())
+        let read = match recent {
+            Some(recent) => read_by(self.store.as_ref(), &recent).await?,
+            None => HashMap::new(),
+        };
+        resolver.foresee(plan, &read).await
     }
 
     pub(crate) const fn store(&self) -> &Arc<dyn Store> {

@@ -1,7 +1,7 @@
 //! Finds out what is to be done with a stage whose needs have ended: whether it is to run at all,
 //! what it reads, its fingerprint, and whether outputs for that fingerprint are there already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -378,10 +378,14 @@ impl Resolver {
             }
         }
         fingerprints.sort_unstable();
+        // Of stages that are equal the first to run makes what the others find.
+        let alike: HashSet<Fingerprint> =
+            fingerprints.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         fingerprints.dedup();
         let found = self.store.find_cached(&fingerprints).await?;
+        let found = fingerprints.into_iter().zip(found);
         let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
-        foreseen.extend(fingerprints.into_iter().zip(found));
+        foreseen.extend(found.filter(|(print, found)| found.is_some() || !alike.contains(print)));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The way of a stage: resolved, submitted to the executor, ended.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use wick_core::{AttemptState, Event, EventBody, Failure, StageName, Usage};
@@ -16,6 +17,7 @@ use crate::folder::attempt_folder;
 use crate::reads::{self, Before, Befores, Measured, Reading};
 use crate::report::Reporter;
 use crate::resolver::{Found, Request, Resolution, Verdict};
+use crate::world::Task;
 
 impl Drive {
     pub(super) fn resolve(&mut self, stages: Vec<StageIndex>) {
@@ -26,9 +28,14 @@ impl Drive {
         let requests: Vec<Request> = stages.into_iter().map(request).collect();
         let (resolver, news) = (self.setup.resolver.clone(), self.news.clone());
         let plan = self.setup.plan.clone();
-        self.setup.world.spawn(Box::pin(async move {
+        let mut task: Task = Box::pin(async move {
             let _ = news.send(News::Resolved(resolver.resolve(&plan, requests).await));
-        }));
+        });
+        // Nearly always everything is known, and the answer is there at once: then the starts of
+        // the stages share a commit with the ends that they waited for.
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.setup.world.spawn(task);
+        }
     }
 
     /// How the stages ended that `stage` needs, with their instances.
