@@ -109,7 +109,7 @@ fn undisturbed() -> Outcome {
 
 /// The log of the training's second attempt.
 fn log(sandbox: &Sandbox) -> String {
-    sandbox.read(format!(".wick/runs/{}/train/2/log", sandbox.runs()[0]))
+    sandbox.read(format!(".wick/runs/{}/train.2/log", sandbox.runs()[0]))
 }
 
 /// The number after `text` in the log of the training's second attempt.

@@ -161,7 +161,7 @@ stages:
     sandbox.write("wick.yaml", "");
     let engine = sandbox.spawn(&["run", "pipeline.yaml"]);
     wait_until(|| sandbox.has("begun"));
-    let attempt = sandbox.path().join(format!(".wick/runs/{}/talker/1", sandbox.runs()[0]));
+    let attempt = sandbox.path().join(format!(".wick/runs/{}/talker.1", sandbox.runs()[0]));
     for file in std::fs::read_dir(&attempt).expect("the attempt").flatten() {
         if file.path().is_file() {
             std::fs::File::create(file.path()).expect("emptied");

@@ -113,7 +113,7 @@ fn bytes_come_before_their_name_and_the_name_before_the_record() {
         });
         let begun = calls
             .iter()
-            .position(|call| call.name == "mkdir" && call.path.ends_with(&format!("/{follower}/1")))
+            .position(|call| call.name == "mkdir" && call.path.ends_with(&format!("/{follower}.1")))
             .expect("the follower begins");
         assert!(recorded < begun, "{follower} begins before {path} is published for good");
     }

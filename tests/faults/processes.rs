@@ -99,14 +99,14 @@ fn a_worker_whose_report_was_cut_short_publishes_nothing() {
     let faults = Faults::under(&sandbox.path())
         .in_roles(&[Role::Worker])
         .at_calls(&["write"])
-        .at_paths("rows/1/events.jsonl")
+        .at_paths("rows.1/events.jsonl")
         // The outputs are told; that all went well is not.
         .happens(Fault::Stop, 2, 1);
     let mut command = sandbox.command(&["run", "pipeline.yaml"]);
     faults.arm(&mut command);
     let engine = sandbox.spawn_command(command);
     wait_until(|| !stopped(&sandbox.path()).is_empty());
-    let attempt = sandbox.path().join(format!(".wick/runs/{}/rows/1", sandbox.runs()[0]));
+    let attempt = sandbox.path().join(format!(".wick/runs/{}/rows.1", sandbox.runs()[0]));
     let events = attempt.join("events.jsonl");
     let length = std::fs::metadata(&events).expect("events").len();
     let file = std::fs::File::options().write(true).open(&events).expect("opened");

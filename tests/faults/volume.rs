@@ -50,7 +50,7 @@ stages:
     ended(engine, &["run"]).ends_with(1).says(&["the end", "code 3"]);
     let most = watched.join().expect("watched");
     assert!(most < 150_000, "the engine took {most} kB of memory");
-    let log = sandbox.path().join(format!(".wick/runs/{}/loud/1/log", sandbox.runs()[0]));
+    let log = sandbox.path().join(format!(".wick/runs/{}/loud.1/log", sandbox.runs()[0]));
     assert!(std::fs::metadata(&log).expect("a log").len() > BYTES);
     let last = sandbox.wick(&["logs", "-n", "2"]).ends_with(0);
     assert!(last.stdout.contains("the end"), "{}", last.everything());

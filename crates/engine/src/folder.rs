@@ -1,4 +1,4 @@
-//! Where the files of runs lie: `runs/<run>/<stage>/<attempt>/` in the project's `.wick` folder.
+//! Where the files of runs lie: `runs/<run>/<stage>.<attempt>/` in the project's `.wick` folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,10 @@ pub fn run_folder(project: &Path, run: &RunId) -> PathBuf {
     project.join(RUNS).join(run.as_str())
 }
 
-/// The folder of an attempt, in its run's folder.
+/// The folder of an attempt, in its run's folder. One folder and not two, one in the other: to
+/// make a folder costs more than anything else that an engine does for a short attempt.
 pub fn attempt_folder(run_folder: &Path, stage: &StageName, attempt: u32) -> PathBuf {
-    let mut folder = run_folder.join(stage.as_str());
-    folder.push(attempt.to_string());
-    folder
+    run_folder.join(format!("{stage}.{attempt}"))
 }
 
 /// Makes the folder of an attempt, empty, in its run's folder, which is there. What an attempt
@@ -39,20 +38,13 @@ pub fn attempt_folder(run_folder: &Path, stage: &StageName, attempt: u32) -> Pat
 /// # Errors
 /// If the file system refuses.
 pub fn make_attempt_folder(folder: &Path) -> io::Result<()> {
-    let there = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-    if let Some(stage) = folder.parent() {
-        std::fs::create_dir(stage).or_else(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Ok(()),
-            // The first stage of a sub-pipeline: its folder is to be made too.
-            io::ErrorKind::NotFound => std::fs::create_dir_all(stage),
-            _ => Err(error),
-        })?;
-    }
     match std::fs::create_dir(folder) {
-        Err(error) if there(&error) => {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             std::fs::remove_dir_all(folder)?;
             std::fs::create_dir(folder)
         }
+        // The first stage of a sub-pipeline, whose folder is to be made too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(folder),
         other => other,
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wick_core::{AttemptState, RunId, SkipReason};
+use wick_core::{AttemptState, RunId, SkipReason, StageName};
+use wick_engine::folder;
 use wick_stage::layout;
 use wick_store::StageRecord;
 
@@ -106,7 +107,7 @@ fn attempt_folder(
     attempt: Option<u32>,
 ) -> CommandResult<(PathBuf, RunId)> {
     if let (None, Some(origin)) = (attempt, &stage.origin) {
-        let folder = folder_of(project, &origin.run, origin.stage.as_str(), origin.attempt);
+        let folder = folder_of(project, &origin.run, &origin.stage, origin.attempt);
         return Ok((folder, origin.run.clone()));
     }
     let last = history.last_attempt(stage.stage.as_str()).map(|attempt| attempt.attempt);
@@ -137,12 +138,12 @@ fn attempt_folder(
             });
         }
     };
-    Ok((folder_of(project, &history.run.id, stage.stage.as_str(), number), history.run.id.clone()))
+    Ok((folder_of(project, &history.run.id, &stage.stage, number), history.run.id.clone()))
 }
 
 /// Where an attempt's files lie.
-pub fn folder_of(project: &Project, run: &RunId, stage: &str, attempt: u32) -> PathBuf {
-    project.runs_folder().join(run.as_str()).join(stage).join(attempt.to_string())
+pub fn folder_of(project: &Project, run: &RunId, stage: &StageName, attempt: u32) -> PathBuf {
+    folder::attempt_folder(&folder::run_folder(&project.state_folder(), run), stage, attempt)
 }
 
 /// Prints a log, or its last lines; returns how far it was read.

@@ -256,7 +256,7 @@ pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) ->
             let name = stage.stage.as_str();
             let attempt =
                 history.last_attempt(name).map_or(stage.attempts.max(1), |last| last.attempt);
-            let folder = folder_of(project, &history.run.id, name, attempt);
+            let folder = folder_of(project, &history.run.id, &stage.stage, attempt);
             let (log, log_is_cut) = log_tail(&folder.join(layout::LOG), LOG_LINES);
             FailureReport {
                 stage,

@@ -78,11 +78,6 @@ impl Project {
         self.root.join(STATE_FOLDER)
     }
 
-    /// The folder of the attempts' folders: `runs/RUN/STAGE/ATTEMPT`.
-    pub fn runs_folder(&self) -> PathBuf {
-        self.state_folder().join("runs")
-    }
-
     /// The folder of the artifact store.
     pub fn artifacts_folder(&self) -> PathBuf {
         match &self.config.artifacts {
