@@ -105,3 +105,17 @@ fn two_tables_are_learned_in_the_same_way() {
     assert!(metric(&sandbox, "birds/evaluate", "accuracy") >= 0.95);
     sandbox.wick(&["models"]).ends_with(0).says(&["penguin-species"]);
 }
+
+#[test]
+fn the_best_of_a_grid_is_registered_if_it_is_good_enough() {
+    let sandbox = sandbox_with("iris-grid.yaml", |text| text);
+    sandbox.wick(&["run", "iris-grid.yaml"]).ends_with(0).says(&["10 succeeded"]);
+    assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.9);
+    sandbox.wick(&["models"]).ends_with(0).says(&["iris-grid"]);
+    // Nothing is good enough now: all is cached, and only the registration is decided anew.
+    let asked = sandbox.wick(&["run", "iris-grid.yaml", "-p", "enough=1.1"]);
+    asked.ends_with(0).says(&["9 cached, 1 skipped", "metrics.evaluate.accuracy is"]);
+    let states = sandbox.states("@last");
+    let register = states.iter().find(|(stage, _)| stage == "register");
+    assert_eq!(register.map(|(_, state)| state.as_str()), Some("skipped"), "{states:?}");
+}
