@@ -140,3 +140,31 @@ fn a_mistake_in_another_file_is_shown_there() {
         .ends_with(2)
         .says(&["the pipeline cannot run by itself"]);
 }
+
+#[test]
+fn the_outputs_of_a_sub_pipeline_with_a_matrix_are_gathered() {
+    let sandbox = Sandbox::with_pipeline(
+        r#"
+pipeline: sizes
+stages:
+  part:
+    uses: pipeline
+    matrix: {size: [3, 4]}
+    with: {file: part.yaml, params: {size: "${matrix.size}"}}
+  all:
+    uses: command
+    inputs: {made: "part[*].made"}
+    with: {run: "cd ${inputs.made}; grep . *"}
+"#,
+    );
+    let part = r#"
+pipeline: part
+outputs: {made: make.made}
+params: {size: 1}
+stages:
+  make: {uses: command, with: {run: "echo ${params.size} > ${outputs.made}", outputs: {made: file}}}
+"#;
+    sandbox.write("part.yaml", part);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["logs", "@last", "all"]).ends_with(0).says(&["size=3:3\nsize=4:4\n"]);
+}

@@ -220,9 +220,25 @@ impl StageName {
     /// assert_eq!(name.labels(), "size=3");
     /// ```
     pub fn labels(&self) -> String {
-        let labels = self.0.split('/').filter_map(|segment| {
-            segment.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'))
-        });
+        self.0.split('/').filter_map(label_of).collect::<Vec<_>>().join(",")
+    }
+
+    /// The labels of an instance for one who reads it: without those of the sub-pipelines that both
+    /// are a part of.
+    ///
+    /// ```
+    /// let name = |text| wick_core::StageName::new(text).unwrap();
+    /// let maker = name("features[size=3]/encode[k=1]");
+    /// assert_eq!(maker.labels_for(&name("join")), "size=3,k=1");
+    /// assert_eq!(maker.labels_for(&name("features[size=3]/join")), "k=1");
+    /// ```
+    pub fn labels_for(&self, reader: &StageName) -> String {
+        // The last segment is the stage itself, in no other stage's name.
+        let parents = |name: &str| name.split('/').count() - 1;
+        let most = parents(&self.0).min(parents(&reader.0));
+        let segments = self.0.split('/').zip(reader.0.split('/')).take(most);
+        let shared = segments.take_while(|(own, other)| own == other).count();
+        let labels = self.0.split('/').skip(shared).filter_map(label_of);
         labels.collect::<Vec<_>>().join(",")
     }
 
@@ -233,6 +249,11 @@ impl StageName {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/']))
             || self.template() == text
     }
+}
+
+/// The label in a segment of a stage's name.
+fn label_of(segment: &str) -> Option<&str> {
+    segment.split_once('[')?.1.strip_suffix(']')
 }
 
 /// How many characters a run id has.

@@ -128,6 +128,10 @@ impl MemoryUse<'_> {
                 let bytes = size(limit.bytes);
                 let peak = match self.peak {
                     0 => String::new(),
+                    // Refused in one piece: the peak alone would read like a contradiction.
+                    peak if peak < limit.bytes / 4 * 3 => {
+                        format!(": it held {} and asked for too much at once", size(peak))
+                    }
                     peak => format!(", and its peak was {}", size(peak)),
                 };
                 (
@@ -216,10 +220,14 @@ mod tests {
     #[test]
     fn the_failure_says_limit_peak_and_mend() {
         let limit = MemoryLimit::of_program(1536 << 20, 1);
-        let used = MemoryUse { limit: Some(&limit), peak: 200 << 20, kills: None, log: None };
+        let refused = MemoryUse { limit: Some(&limit), peak: 200 << 20, kills: None, log: None };
+        let message = "the program needed more memory than the 1.5 GiB of its stage: it held 200 \
+                       MiB and asked for too much at once";
+        assert_eq!(refused.failure("the program", Some(Exit::Code(1))).message, message);
+        let used = MemoryUse { peak: 1500 << 20, ..refused };
         let failure = used.failure("the program", Some(Exit::Signal(9)));
         let message = "the program needed more memory than the 1.5 GiB of its stage, and its peak \
-                       was 200 MiB";
+                       was 1.5 GiB";
         assert_eq!(failure.message, message);
         assert!(failure.help.expect("a mend").contains("`resources.memory`"));
         assert!(!failure.cause.is_transient());

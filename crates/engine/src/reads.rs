@@ -128,9 +128,9 @@ impl Reading<'_> {
                 }
                 InputSource::Gather { from, .. } => {
                     for index in self.spread(from) {
-                        let stage = self.plan.stage(index);
-                        let label = stage.instance.as_ref().map(|i| i.label.clone());
-                        let label = label.unwrap_or_else(|| stage.name.to_string());
+                        // Not the label of its own matrix alone: what differs may be the
+                        // sub-pipeline that it is a part of.
+                        let label = self.plan.stage(index).name.labels_for(&self.stage.name);
                         inputs.extend(self.read(planned, index, Some(label))?);
                     }
                 }
@@ -377,6 +377,26 @@ mod tests {
         assert_eq!(all, ["m[lr=1] train[lr=1]", "m[lr=2] train[lr=2]"]);
         let some = read(gather, "any", [Failed, Succeeded], &[]).expect("read");
         assert_eq!(some, ["m[lr=2] train[lr=2]"], "what did not succeed is left out");
+    }
+
+    #[test]
+    fn stages_of_several_sub_pipelines_are_gathered_under_their_labels() {
+        let stage = |name: &str| test_support::stage(test_support::stage_json(name, &[]));
+        let mut last = test_support::stage_json("last", &[]);
+        let gather = json!({"gather": {"from": [0, 1], "output": "model"}});
+        last["inputs"] = json!([{"port": "m", "port_type": "model", "source": gather}]);
+        let stages = vec![
+            stage("part[size=3]/train[lr=1]"),
+            stage("part[size=4]/train[lr=1]"),
+            test_support::stage(last),
+        ];
+        let plan = test_support::plan(Path::new("/"), stages);
+        let befores = (0..2).map(|i| (StageIndex(i), before(Succeeded, &i.to_string()))).collect();
+        let (stage, metrics) = (&plan.stages[2], HashMap::new());
+        let reading = Reading { plan: &plan, stage, before: &befores, metrics: &metrics };
+        let read = reading.inputs().expect("read");
+        let parts: Vec<String> = read.iter().map(|read| read.part().0).collect();
+        assert_eq!(parts, ["m[size=3,lr=1]", "m[size=4,lr=1]"]);
     }
 
     #[test]
