@@ -1,12 +1,13 @@
 //! `wick logs`: what the stages of a run printed.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wick_core::{AttemptState, RunId, SkipReason, StageName};
 use wick_engine::folder;
+use wick_engine::log::printable;
 use wick_stage::layout;
 use wick_store::StageRecord;
 
@@ -19,6 +20,9 @@ use crate::session::Session;
 
 /// How often a followed log is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How much of a log is read at a time.
+const BLOCK: u64 = 64 * 1024;
 
 pub async fn logs(args: &LogsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
@@ -179,22 +183,53 @@ fn open(path: &Path) -> CommandResult<Option<File>> {
     }
 }
 
+/// Prints what is left of a file: to a file or a program as it is, to a terminal without what that
+/// would obey.
 fn copy(file: &mut File, ui: &Ui) -> io::Result<u64> {
-    let mut buffer = vec![0; 64 * 1024];
+    let is_terminal = io::stdout().is_terminal();
+    let mut buffer = vec![0; BLOCK as usize];
+    let mut unfinished = Vec::new();
     let mut copied = 0;
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 || ui.is_closed() {
+            ui.write(for_terminal(&unfinished).as_bytes());
             return Ok(copied);
         }
-        ui.write(&buffer[..read]);
         copied += read as u64;
+        if !is_terminal {
+            ui.write(&buffer[..read]);
+            continue;
+        }
+        // A line is shown once it is whole, so that no escape sequence is cut; one that has no end
+        // is not waited for.
+        unfinished.extend_from_slice(&buffer[..read]);
+        let whole = match unfinished.iter().rposition(|byte| *byte == b'\n') {
+            Some(last) => last + 1,
+            None if unfinished.len() as u64 >= BLOCK => unfinished.len(),
+            None => 0,
+        };
+        let lines: Vec<u8> = unfinished.drain(..whole).collect();
+        ui.write(for_terminal(&lines).as_bytes());
     }
+}
+
+/// Lines of a log without escape sequences and control characters; of a line that was written over
+/// what was written last.
+fn for_terminal(lines: &[u8]) -> String {
+    let text = String::from_utf8_lossy(lines);
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let line = line.trim_end_matches('\r');
+        shown.push_str(&printable(line.rsplit('\r').next().unwrap_or(line), usize::MAX));
+        shown.push_str(end);
+    }
+    shown
 }
 
 /// Where the last `lines` lines begin. Reads backwards in blocks: a log may be gigabytes.
 fn start_of_tail(file: &mut File, lines: usize) -> io::Result<u64> {
-    const BLOCK: u64 = 64 * 1024;
     let length = file.metadata()?.len();
     let mut wanted = lines;
     let mut end = length;
@@ -230,6 +265,13 @@ async fn has_ended(session: &Session, run: &RunId, stage: &str) -> CommandResult
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_shown_nothing_that_it_would_obey() {
+        let log = b"\x1b[31mred\x1b[0m \x1b]0;title\x07tail\r\n10%\r100%\n\xff\tend";
+        assert_eq!(for_terminal(log), "red tail\n100%\n\u{fffd}    end");
+        assert_eq!(for_terminal(b"\n\na\n"), "\n\na\n");
+    }
 
     #[test]
     fn the_tail_begins_at_a_line() {
