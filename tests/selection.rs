@@ -115,6 +115,17 @@ fn every_reason_is_told_on_request() {
 }
 
 #[test]
+fn what_changed_is_told_of_stages_that_the_last_run_left_out() {
+    let sandbox = Sandbox::with_pipeline(CHAIN);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["run", "pipeline.yaml", "-p", "word=two", "--until", "a"]).ends_with(0);
+    sandbox
+        .wick(&["plan", "pipeline.yaml", "-p", "word=two", "--why", "b"])
+        .ends_with(0)
+        .says(&["a made", "since run"]);
+}
+
+#[test]
 fn instances_are_planned_and_shown_together() {
     let sandbox = Sandbox::with_pipeline(
         r#"

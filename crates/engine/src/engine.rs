@@ -367,7 +367,7 @@ impl Engine {
         }
         let recent = match parent {
             Some(parent) => Some(parent.clone()),
-            None => newest_run(self.store.as_ref(), plan, except).await?,
+            None => newest_runs(self.store.as_ref(), plan, except).await?.into_iter().next(),
         };
         let read = match recent {
             Some(recent) => read_by(self.store.as_ref(), &recent).await?,
@@ -395,14 +395,14 @@ pub(crate) struct Situation {
     pub is_complete: bool,
 }
 
-/// The newest run of the plan's experiment and pipeline, other than `except`.
-pub(crate) async fn newest_run(
+/// The newest runs of the plan's experiment and pipeline, newest first, other than `except`.
+pub(crate) async fn newest_runs(
     store: &dyn Store,
     plan: &Plan,
     except: Option<&RunId>,
-) -> Result<Option<RunId>, StoreError> {
+) -> Result<Vec<RunId>, StoreError> {
     let experiment = Some(plan.experiment.clone());
     let runs = store.runs(&RunQuery { experiment, limit: 8, ..RunQuery::default() }).await?;
-    let runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline);
-    Ok(runs.map(|run| run.id).find(|id| Some(id) != except))
+    let runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline).map(|run| run.id);
+    Ok(runs.filter(|id| Some(id) != except).collect())
 }

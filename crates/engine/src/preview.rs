@@ -4,9 +4,10 @@ use wick_core::{
     AttemptState, Digest, Fingerprint, KindName, RunId, SkipReason, StageName, StageOrigin,
 };
 use wick_plan::{Change, FingerprintParts, Plan, PlannedStage, Section, StageIndex, Treatment};
+use wick_store::Store;
 
 use crate::diff::{Recorded, by_param};
-use crate::engine::{Engine, RunOptions, newest_run};
+use crate::engine::{Engine, RunOptions, newest_runs};
 use crate::error::EngineResult;
 use crate::forecast::{Fate, Forecast};
 
@@ -97,17 +98,20 @@ impl Engine {
         let store = self.store().as_ref();
         let situation = self.situation(plan, options).await?;
         self.check_present(&situation).await?;
-        let compared = match compare.or(options.rerun.as_ref()) {
-            Some(run) => Some(run.clone()),
-            None => newest_run(store, plan, None).await?,
-        };
+        let mut earlier = match compare.or(options.rerun.as_ref()) {
+            Some(run) => vec![run.clone()],
+            None => newest_runs(store, plan, None).await?,
+        }
+        .into_iter();
+        let compared = earlier.next();
         let past = match &compared {
             Some(run) => Recorded::read(store, run).await?,
             None => Recorded::default(),
         };
         self.foresee(&situation.resolver, plan, None, compared.as_ref()).await?;
         let forecast = self.forecast(&situation).await?;
-        let why = Why { past: &past, forecast: &forecast };
+        let older = older(store, &forecast, &past, earlier).await?;
+        let why = Why { past: &past, older: &older, forecast: &forecast };
         let treatment = |stage: &PlannedStage| match situation.plan.find(stage.name.as_str()) {
             Some(index) => situation.treatments.of(index),
             None => stage
@@ -146,6 +150,8 @@ impl StagePreview {
 /// Why stages do what they do, as far as it has to do with what was before.
 struct Why<'a> {
     past: &'a Recorded,
+    /// Runs before that one, newest first, to tell what changed of stages that it left out.
+    older: &'a [(RunId, Recorded)],
     forecast: &'a Forecast,
 }
 
@@ -214,20 +220,32 @@ impl Why<'_> {
         let changes = self.past.parts.get(&stage.name).map(|old| wick_plan::changes(old, parts));
         match changes {
             Some(changes) if !changes.is_empty() => {
-                changes.iter().map(|change| self.tell(index, change)).collect()
+                changes.iter().map(|change| self.tell(self.past, index, change)).collect()
             }
-            _ => vec!["it did not come to run in the last run".to_owned()],
+            _ => self
+                .reasons_of_old(index, parts)
+                .unwrap_or_else(|| vec!["it did not come to run in the last run".to_owned()]),
         }
     }
 
-    /// A change, with what is behind it where that is known.
-    fn tell(&self, index: StageIndex, change: &Change) -> String {
+    /// Why a stage that the last run left out runs: what changed since a run that did not.
+    fn reasons_of_old(&self, index: StageIndex, parts: &FingerprintParts) -> Option<Vec<String>> {
+        let name = &self.forecast.plan.stage(index).name;
+        let (run, past, old) =
+            self.older.iter().find_map(|(run, past)| Some((run, past, past.parts.get(name)?)))?;
+        let changes = wick_plan::changes(old, parts);
+        let since = |change| format!("{}, since run {run}", self.tell(past, index, change));
+        (!changes.is_empty()).then(|| changes.iter().map(since).collect())
+    }
+
+    /// A change since `past`, with what is behind it where that is known.
+    fn tell(&self, past: &Recorded, index: StageIndex, change: &Change) -> String {
         let Change::Part { before, after } = change else { return change.to_string() };
         let Some(part) = after.as_ref().or(before.as_ref()) else { return change.to_string() };
         match part.section {
             Section::With => {
                 let new = &self.forecast.plan.params;
-                match by_param(before.as_ref(), after.as_ref(), &self.past.params, new) {
+                match by_param(before.as_ref(), after.as_ref(), &past.params, new) {
                     Some(param) => format!("{change} (param `{param}`)"),
                     None => change.to_string(),
                 }
@@ -274,6 +292,31 @@ impl Why<'_> {
             _ => None,
         }
     }
+}
+
+/// Of these runs as many as it takes to know what went into each stage that runs and that `past`
+/// left out, such as a run of a part of the pipeline does.
+async fn older(
+    store: &dyn Store,
+    forecast: &Forecast,
+    past: &Recorded,
+    runs: impl Iterator<Item = RunId>,
+) -> EngineResult<Vec<(RunId, Recorded)>> {
+    let mut unknown: Vec<&StageName> = (forecast.plan.stages.iter().zip(&forecast.fates))
+        .filter(|(_, fate)| matches!(fate, Fate::Runs(..)))
+        .map(|(stage, _)| &stage.name)
+        .filter(|name| past.stages.contains_key(*name) && !past.parts.contains_key(*name))
+        .collect();
+    let mut older = Vec::new();
+    for run in runs {
+        if unknown.is_empty() {
+            break;
+        }
+        let recorded = Recorded::read(store, &run).await?;
+        unknown.retain(|name| !recorded.parts.contains_key(*name));
+        older.push((run, recorded));
+    }
+    Ok(older)
 }
 
 const ANEW: &str = "it is to be computed anew";
