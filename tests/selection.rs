@@ -126,6 +126,22 @@ fn what_changed_is_told_of_stages_that_the_last_run_left_out() {
 }
 
 #[test]
+fn what_changed_in_a_stage_is_told_before_its_inputs_are_known() {
+    let pipeline = |word: &str, with: &str| {
+        format!(
+            "pipeline: two\nstages:\n  \
+             a: {{uses: command, with: {{run: 'echo {word} > ${{outputs.o}}', outputs: {{o: file}}}}}}\n  \
+             b: {{uses: command, inputs: {{i: a.o}}, with: {{run: [cat, '${{inputs.i}}'{with}]}}}}\n"
+        )
+    };
+    let sandbox = Sandbox::with_pipeline(&pipeline("one", ", /dev/null"));
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.write("pipeline.yaml", &pipeline("two", ""));
+    let planned = sandbox.wick(&["plan", "pipeline.yaml", "--why", "b"]).ends_with(0);
+    planned.says(&["with.run[2]", "cached if a still makes the same"]);
+}
+
+#[test]
 fn instances_are_planned_and_shown_together() {
     let sandbox = Sandbox::with_pipeline(
         r#"

@@ -10,6 +10,7 @@ use crate::diff::{Recorded, by_param};
 use crate::engine::{Engine, RunOptions, newest_runs};
 use crate::error::EngineResult;
 use crate::forecast::{Fate, Forecast};
+use crate::resolver::Resolver;
 
 /// What would become of a stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +67,9 @@ pub enum PreviewDecision {
     Unknown {
         /// Those stages.
         after: Vec<StageName>,
+        /// What changed in the stage itself since the last run: with it, it is cached only if
+        /// it ran so before.
+        changes: Vec<String>,
     },
 }
 
@@ -111,7 +115,8 @@ impl Engine {
         self.foresee(&situation.resolver, plan, None, compared.as_ref()).await?;
         let forecast = self.forecast(&situation).await?;
         let older = older(store, &forecast, &past, earlier).await?;
-        let why = Why { past: &past, older: &older, forecast: &forecast };
+        let resolver = &situation.resolver;
+        let why = Why { past: &past, older: &older, forecast: &forecast, resolver };
         let treatment = |stage: &PlannedStage| match situation.plan.find(stage.name.as_str()) {
             Some(index) => situation.treatments.of(index),
             None => stage
@@ -153,6 +158,7 @@ struct Why<'a> {
     /// Runs before that one, newest first, to tell what changed of stages that it left out.
     older: &'a [(RunId, Recorded)],
     forecast: &'a Forecast,
+    resolver: &'a Resolver,
 }
 
 impl Why<'_> {
@@ -185,9 +191,27 @@ impl Why<'_> {
                 (None, PreviewDecision::Expand { instances: instances.len() as u32 })
             }
             Fate::Unknown(after) => {
-                (None, PreviewDecision::Unknown { after: after.iter().map(name).collect() })
+                let after = after.iter().map(name).collect();
+                (None, PreviewDecision::Unknown { after, changes: self.own_changes(index) })
             }
         }
+    }
+
+    /// What changed in a stage since the last run, whatever it will read.
+    fn own_changes(&self, index: StageIndex) -> Vec<String> {
+        let old = self.past.parts.get(&self.forecast.plan.stage(index).name);
+        let new = self.resolver.own_parts(&self.forecast.plan, index);
+        let Some((old, new)) = old.zip(new) else { return Vec::new() };
+        let is_own = |change: &Change| match change {
+            Change::Part { before, after } => before
+                .as_ref()
+                .or(after.as_ref())
+                .is_some_and(|part| part.section != Section::Input),
+            _ => true,
+        };
+        let changes = wick_plan::changes(old, &new);
+        let own = changes.iter().filter(|change| is_own(change));
+        own.map(|change| self.tell(self.past, index, change)).collect()
     }
 
     /// Why a stage that is not cached runs.

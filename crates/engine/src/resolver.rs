@@ -389,6 +389,15 @@ impl Resolver {
         Ok(())
     }
 
+    /// What goes into a stage's fingerprint but for what it reads; `None` while its sources were
+    /// not looked at.
+    pub fn own_parts(&self, plan: &Plan, index: StageIndex) -> Option<FingerprintParts> {
+        let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = plan.stage(index).sources.iter().all(|path| known.contains_key(path));
+        drop(known);
+        is_known.then(|| self.fingerprint(plan, index, &[]).1)
+    }
+
     /// The fingerprint of a stage whose sources were digested.
     fn fingerprint(
         &self,

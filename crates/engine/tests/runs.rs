@@ -751,7 +751,7 @@ fn a_preview_tells_what_would_run_and_why() {
         let words = preview.stages.into_iter().map(|stage| match stage.decision {
             PreviewDecision::Cached { .. } => "cached".to_owned(),
             PreviewDecision::Run { reasons } => reasons.join("; "),
-            PreviewDecision::Unknown { after } => format!("after {after:?}"),
+            PreviewDecision::Unknown { after, .. } => format!("after {after:?}"),
             other => format!("{other:?}"),
         });
         words.collect()

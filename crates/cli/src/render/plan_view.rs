@@ -174,10 +174,12 @@ fn fate(decision: &PreviewDecision) -> Fate {
         PreviewDecision::Expand { instances } => {
             (Paint::Plain, "", vec![human::plural(*instances as usize, "instance")])
         }
-        PreviewDecision::Unknown { after } => {
+        PreviewDecision::Unknown { after, changes } => {
             let (names, one) = named(after);
             let make = if one { "makes" } else { "make" };
-            (Paint::Plain, "perhaps", vec![format!("cached if {names} still {make} the same")])
+            let condition = format!("cached if {names} still {make} the same");
+            let why = changes.iter().cloned().chain([condition]).collect();
+            (Paint::Plain, "perhaps", why)
         }
     };
     Fate { paint, word, why }
@@ -270,7 +272,9 @@ fn stage_to_json(stage: &StagePreview) -> Value {
         PreviewDecision::Leave { state } => ("leave", json!({"state": state})),
         PreviewDecision::Fail { message } => ("fail", json!({"message": message})),
         PreviewDecision::Expand { instances } => ("expand", json!({"instances": instances})),
-        PreviewDecision::Unknown { after } => ("unknown", json!({"after": after})),
+        PreviewDecision::Unknown { after, changes } => {
+            ("unknown", json!({"after": after, "changes": changes}))
+        }
     };
     json!({
         "stage": stage.stage,
