@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use serde_json::Value;
 
 /// The rooms that each room may depend on, itself left out.
 const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
@@ -31,11 +31,14 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
 ];
 
 /// The packages that may name a library (or any of which the name begins so) directly.
-const STAYS_IN: [(&str, &[&str]); 17] = [
+const STAYS_IN: [(&str, &[&str]); 20] = [
     ("polars", &["wick-data"]),
     ("candle", &["wick-nn", "wick-explain", "wick-compress"]),
     ("safetensors", &["wick-nn"]),
     ("sqlx", &["wick-store"]),
+    ("libsqlite3", &["wick-store"]),
+    ("object_store", &["wick-artifact"]),
+    ("nvml", &["wick-engine"]),
     ("axum", &["wick-serve"]),
     ("tower", &["wick-serve"]),
     ("clap", &["candlewick"]),
@@ -59,23 +62,27 @@ const IMPURE: [&str; 6] = ["tokio", "rustix", "libc", "sqlx", "axum", "memmap2"]
 
 /// The direct dependencies of every package of the workspace, those of tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .no_deps()
-        .other_options(["--offline".to_owned()])
-        .exec()
-        .expect("cargo tells about the workspace");
-    metadata
-        .workspace_packages()
-        .into_iter()
+    let told = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .output()
+        .expect("cargo runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let metadata: Value = serde_json::from_slice(&told.stdout).expect("cargo tells JSON");
+    let name = |of: &Value| of["name"].as_str().expect("it has a name").to_owned();
+    metadata["packages"]
+        .as_array()
+        .expect("a list of packages")
+        .iter()
         .map(|package| {
-            let names = package
-                .dependencies
+            let names = package["dependencies"]
+                .as_array()
+                .expect("a list of dependencies")
                 .iter()
-                .filter(|dependency| dependency.kind != DependencyKind::Development)
-                .map(|dependency| dependency.name.clone())
+                .filter(|dependency| dependency["kind"] != "dev")
+                .map(name)
                 .collect();
-            (package.name.to_string(), names)
+            (name(package), names)
         })
         .collect()
 }
