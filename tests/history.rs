@@ -157,6 +157,41 @@ fn show_prints_the_pipeline_as_it_was_run() {
 }
 
 #[test]
+fn show_tells_what_stages_read_and_who_made_it() {
+    let sandbox = Sandbox::with_pipeline(
+        r#"
+pipeline: two
+stages:
+  make:
+    uses: command
+    with: {run: "cat words.txt > ${outputs.text}", code: [words.txt], outputs: {text: file}}
+  count:
+    uses: command
+    inputs: {text: make.text}
+    cache: false
+    with: {run: "wc -w < ${inputs.text} > ${outputs.number}", outputs: {number: file}}
+"#,
+    );
+    sandbox.write("words.txt", "one two\n");
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    let first = sandbox.runs()[1].clone();
+    // What was cached leads to the run that made it.
+    let shown = sandbox.wick(&["show", "--only", "inputs"]).ends_with(0);
+    let line = |start: &str| {
+        let line = shown.stdout.lines().find(|line| line.trim_start().starts_with(start));
+        line.unwrap_or_else(|| panic!("{}", shown.everything())).to_owned()
+    };
+    assert!(line("count").contains("make.text") && line("count").contains(&first), "{shown:?}");
+    assert!(line("make").contains("words.txt"), "{shown:?}");
+    assert!(!shown.stdout.contains("Params"), "{shown:?}");
+    let json = sandbox.json(&["show", "--only", "inputs,params", "-o", "json"]);
+    let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["version", "run", "params", "inputs", "parts"]);
+    assert_eq!(json["inputs"][0]["from_stage"], "make");
+}
+
+#[test]
 fn models_and_doctor_answer_in_an_empty_project() {
     let sandbox = Sandbox::new();
     sandbox.write("wick.yaml", "");

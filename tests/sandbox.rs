@@ -16,6 +16,7 @@ pub struct Sandbox {
 }
 
 /// What `wick` printed and returned.
+#[derive(Debug)]
 pub struct Ran {
     /// What was typed.
     pub typed: String,

@@ -92,6 +92,7 @@ pub struct RunHistory {
 /// Where what belongs to one stage stands.
 #[derive(Default)]
 struct Places {
+    stage: Option<usize>,
     attempts: Vec<usize>,
     metrics: Vec<usize>,
     artifacts: Vec<usize>,
@@ -114,6 +115,9 @@ impl RunHistory {
             places: HashMap::new(),
         };
         let mut places: HashMap<StageName, Places> = HashMap::new();
+        for (place, stage) in history.stages.iter().enumerate() {
+            places.entry(stage.stage.clone()).or_default().stage = Some(place);
+        }
         for (place, attempt) in history.attempts.iter().enumerate() {
             places.entry(attempt.stage.clone()).or_default().attempts.push(place);
         }
@@ -125,6 +129,11 @@ impl RunHistory {
         }
         history.places = places;
         Ok(history)
+    }
+
+    /// The stage of this name.
+    pub fn stage(&self, stage: &str) -> Option<&StageRecord> {
+        self.places.get(stage)?.stage.map(|place| &self.stages[place])
     }
 
     /// The attempts of a stage in this run.

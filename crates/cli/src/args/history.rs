@@ -43,6 +43,7 @@ fn parse_run_state(text: &str) -> Result<RunState, String> {
 #[command(after_help = "Examples:\n  \
     wick show                   The last run\n  \
     wick show 7h2k              A run by a prefix of its id\n  \
+    wick show --only params,metrics\n  \
     wick show --pipeline        The pipeline file as it was run\n  \
     wick show -o json")]
 pub struct ShowArgs {
@@ -50,12 +51,39 @@ pub struct ShowArgs {
     #[arg(default_value = "@last")]
     pub run: String,
 
+    /// Only these sections, apart by commas
+    #[arg(long, value_name = "SECTION", value_delimiter = ',')]
+    pub only: Vec<ShowSection>,
+
     /// Print the pipeline file as it was run, and nothing else
-    #[arg(long, conflicts_with = "output")]
+    #[arg(long, conflicts_with_all = ["output", "only"])]
     pub pipeline: bool,
 
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// A part of what `wick show` tells, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShowSection {
+    /// The run itself: its state, times, name, note, tags
+    Overview,
+    /// What it was told
+    Params,
+    /// Its stages and what came of them
+    Stages,
+    /// Every try of a stage
+    Attempts,
+    /// The last value of every metric
+    Metrics,
+    /// What each stage read, and which run had made it
+    Inputs,
+    /// What its stages made
+    Artifacts,
+    /// The machine and the code
+    Environment,
+    /// What failed, and the end of its log
+    Failures,
 }
 
 /// `wick logs`.

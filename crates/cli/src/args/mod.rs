@@ -1,5 +1,6 @@
 //! What can be typed: the command line's grammar and help, apart from what it does.
 
+mod help;
 mod history;
 mod models;
 mod pipelines;
@@ -12,8 +13,10 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub use help::parse;
 pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, LogsArgs, MetricsArgs, MetricsFormat, RunsArgs, ShowArgs,
+    ShowSection,
 };
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};
 pub use pipelines::{
@@ -23,7 +26,7 @@ pub use pipelines::{
 pub use tools::{CompletionsArgs, DoctorArgs, KindsArgs, SchemaArgs};
 pub use up::UpArgs;
 
-const STYLES: Styles = Styles::styled()
+pub(crate) const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
     .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
     .literal(AnsiColor::Cyan.on_default().effects(Effects::BOLD))
@@ -141,7 +144,7 @@ impl OutputArgs {
     }
 }
 
-/// The commands, in the order of the help.
+/// The commands; [`help`] says under which heading each stands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a small working project to start from

@@ -113,7 +113,7 @@ impl Ui {
 }
 
 /// The columns of the terminal that the standard output is.
-fn output_width() -> Option<u16> {
+pub fn output_width() -> Option<u16> {
     width_of(io::stdout())
 }
 

@@ -1,10 +1,17 @@
-//! `wick show`: everything recorded of a run.
+//! `wick show`: everything recorded of a run, in sections.
+//!
+//! A section is a function from what is known of the run to text, and a key of the JSON. Most are
+//! here; those that need more room have a file of their own.
 
+mod inputs;
+mod json;
+
+use clap::ValueEnum;
 use serde_json::Value;
-use wick_core::{AttemptState, RunState};
-use wick_store::AttemptRecord;
+use wick_core::{AttemptState, RunState, StageName};
+use wick_store::{AttemptRecord, InputRecord};
 
-use crate::args::{GlobalArgs, ShowArgs};
+use crate::args::{GlobalArgs, ShowArgs, ShowSection};
 use crate::commands::run::{failure_reports, next_commands, print_next};
 use crate::error::{CommandResult, ExitCode};
 use crate::history::{RunHistory, find_run};
@@ -15,6 +22,16 @@ use crate::session::Session;
 /// Of more attempts than this, those that went well at once are left out.
 const FEW_ATTEMPTS: usize = 20;
 
+/// All that the sections are made of.
+struct Shown {
+    session: Session,
+    history: RunHistory,
+    /// What its stages read.
+    inputs: Vec<InputRecord>,
+    /// What went into the fingerprints of its stages.
+    parts: Vec<(StageName, Value)>,
+}
+
 pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
     let run = find_run(&*session.store, &args.run).await?;
@@ -23,26 +40,57 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
         ui.write(history.run.pipeline_text.as_bytes());
         return Ok(ExitCode::Success);
     }
+    let inputs = session.store.inputs(&run).await?;
+    let parts = session.store.stage_parts(&run).await?;
+    let shown = Shown { session, history, inputs, parts };
     if args.output.is_json() {
-        ui.json(&run_view::to_json(&history))?;
+        ui.json(&json::to_json(&shown, &args.only))?;
         return Ok(ExitCode::Success);
     }
-    ui.print(overview(ui, &history));
-    section(ui, "Params", params(ui, &history));
-    let limit = if ui.verbosity > 0 { usize::MAX } else { run_view::MANY_ROWS };
-    section(ui, "Stages", Some(indented(&run_view::stages_table(ui, &history, limit))));
-    section(ui, "Attempts", attempts(ui, &history));
-    section(ui, "Metrics", metrics(ui, &history));
-    section(ui, "Artifacts", artifacts(ui, &history));
-    section(ui, "Environment", environment(ui, &history.run.environment));
-    for report in failure_reports(&session.project, &history, ui.out) {
-        ui.print(format_args!("\n{report}"));
+    // A blank line stands between sections, not before the first.
+    let mut printed = 0;
+    for section in ShowSection::value_variants() {
+        if !args.only.is_empty() && !args.only.contains(section) {
+            continue;
+        }
+        let Some(text) = told(ui, &shown, *section) else { continue };
+        ui.print(if printed > 0 { format!("\n{text}") } else { text });
+        printed += 1;
     }
-    if matches!(history.run.state, RunState::Failed | RunState::Cancelled | RunState::Interrupted) {
+    if printed == 0 {
+        ui.note("nothing of that is recorded of this run");
+    }
+    let state = shown.history.run.state;
+    if args.only.is_empty()
+        && matches!(state, RunState::Failed | RunState::Cancelled | RunState::Interrupted)
+    {
         ui.print("");
-        print_next(ui, &next_commands(&session, &history).await?);
+        print_next(ui, &next_commands(&shown.session, &shown.history).await?);
     }
     Ok(ExitCode::Success)
+}
+
+/// A section as text; nothing where there is nothing to tell.
+fn told(ui: &Ui, shown: &Shown, section: ShowSection) -> Option<String> {
+    let history = &shown.history;
+    let (title, body) = match section {
+        ShowSection::Overview => return Some(overview(ui, history)),
+        ShowSection::Failures => {
+            let reports = failure_reports(&shown.session.project, history, ui.out);
+            return (!reports.is_empty()).then(|| reports.join("\n\n"));
+        }
+        ShowSection::Params => ("Params", params(ui, history)),
+        ShowSection::Stages => {
+            let limit = if ui.verbosity > 0 { usize::MAX } else { run_view::MANY_ROWS };
+            ("Stages", Some(indented(&run_view::stages_table(ui, history, limit))))
+        }
+        ShowSection::Attempts => ("Attempts", attempts(ui, history)),
+        ShowSection::Metrics => ("Metrics", metrics(ui, history)),
+        ShowSection::Inputs => ("Inputs", inputs::table(ui, shown)),
+        ShowSection::Artifacts => ("Artifacts", artifacts(ui, history)),
+        ShowSection::Environment => ("Environment", environment(ui, &history.run.environment)),
+    };
+    body.map(|body| format!("{}\n{body}", ui.out.paint(Paint::Strong, title)))
 }
 
 /// The first of many rows, and a line that says how many more there are.
@@ -53,12 +101,6 @@ fn limited<'a, T>(ui: &Ui, rows: &'a [T]) -> (&'a [T], String) {
         more => format!("\n  … and {} more; -v shows all", human::count(more as u64)),
     };
     (&rows[..shown], more)
-}
-
-fn section(ui: &Ui, title: &str, body: Option<String>) {
-    if let Some(body) = body {
-        ui.print(format_args!("\n{}\n{body}", ui.out.paint(Paint::Strong, title)));
-    }
 }
 
 fn indented(text: &str) -> String {
