@@ -132,6 +132,30 @@ macro_rules! impl_store {
                 self.events(run, after).await
             }
 
+            async fn stage_history(&self, query: &StageQuery) -> StoreResult<Vec<StageInRun>> {
+                self.stage_history(query).await
+            }
+
+            async fn find_artifacts(&self, prefix: &str) -> StoreResult<Vec<Digest>> {
+                self.find_artifacts(prefix).await
+            }
+
+            async fn makers(
+                &self,
+                digests: &[Digest],
+                limit: u32,
+            ) -> StoreResult<Vec<MadeArtifact>> {
+                self.makers(digests, limit).await
+            }
+
+            async fn readers(
+                &self,
+                digests: &[Digest],
+                limit: u32,
+            ) -> StoreResult<Vec<ArtifactReader>> {
+                self.readers(digests, limit).await
+            }
+
             async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
                 self.models().await
             }

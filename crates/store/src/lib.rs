@@ -17,6 +17,7 @@ mod liveness;
 mod location;
 pub mod postgres;
 mod queries;
+pub mod questions;
 pub mod records;
 mod rows;
 pub mod sqlite;
@@ -24,12 +25,15 @@ pub mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wick_core::{Effect, Event, Fingerprint, ModelName, RunId, StageName, StageOrigin, Timestamp};
+use wick_core::{
+    Digest, Effect, Event, Fingerprint, ModelName, RunId, StageName, StageOrigin, Timestamp,
+};
 
 use location::Location;
 
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
+pub use questions::{ArtifactReader, MadeArtifact, StageAttempt, StageInRun, StageQuery};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
     Lease, MAX_SUMMARY_METRICS, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord,
@@ -178,6 +182,22 @@ pub trait Store: Send + Sync {
 
     /// The kept events of a run, oldest first, from the one after `after`.
     async fn events(&self, run: &RunId, after: Option<i64>) -> StoreResult<Vec<EventRecord>>;
+
+    // ---- questions over many runs --------------------------------------------------------
+
+    /// A stage in the runs that had it, newest run first.
+    async fn stage_history(&self, query: &StageQuery) -> StoreResult<Vec<StageInRun>>;
+
+    /// The digests of artifacts that begin with `prefix`, hexadecimal digits in lower case. A few
+    /// of them where there are many.
+    async fn find_artifacts(&self, prefix: &str) -> StoreResult<Vec<Digest>>;
+
+    /// The attempts that made artifacts with these digests, oldest first, at most `limit`.
+    async fn makers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<MadeArtifact>>;
+
+    /// The attempts that read artifacts with these digests, with what they made; those of the
+    /// newest runs first, at most `limit`.
+    async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<ArtifactReader>>;
 
     // ---- models --------------------------------------------------------------------------
 

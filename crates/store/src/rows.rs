@@ -20,7 +20,7 @@ use crate::records::{
     ModelVersion, ParamRecord, RunRecord, RunSummary, SourceStamp, StageRecord,
 };
 
-fn corrupt(what: &str, found: &dyn std::fmt::Debug) -> StoreError {
+pub(crate) fn corrupt(what: &str, found: &dyn std::fmt::Debug) -> StoreError {
     StoreError::Corrupt(format!("{found:?} is not {what}"))
 }
 
@@ -39,18 +39,18 @@ pub(crate) fn digest(bytes: &[u8]) -> StoreResult<Digest> {
     bytes.try_into().map(Digest::from_bytes).map_err(|_| corrupt("a digest", &bytes.len()))
 }
 
-fn port_type(word: &str) -> StoreResult<PortType> {
+pub(crate) fn port_type(word: &str) -> StoreResult<PortType> {
     PortType::ALL
         .into_iter()
         .find(|port_type| port_type.as_str() == word)
         .ok_or_else(|| corrupt("a port type", &word))
 }
 
-fn count(number: i64) -> StoreResult<u32> {
+pub(crate) fn count(number: i64) -> StoreResult<u32> {
     number.try_into().map_err(|_| corrupt("a small number", &number))
 }
 
-fn size(number: i64) -> StoreResult<u64> {
+pub(crate) fn size(number: i64) -> StoreResult<u64> {
     number.try_into().map_err(|_| corrupt("a size", &number))
 }
 

@@ -15,6 +15,7 @@ mod connect;
 mod history;
 mod models;
 mod points;
+mod questions;
 mod runs;
 
 use std::borrow::Cow;
@@ -24,7 +25,8 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool};
 use wick_core::{
-    Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin, Timestamp,
+    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin,
+    Timestamp,
 };
 
 use crate::changes::Changes;
@@ -32,6 +34,7 @@ use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
+use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
 use crate::records::*;
 
 /// A store in a Postgres database.

@@ -10,6 +10,7 @@ mod connect;
 mod history;
 mod models;
 mod points;
+mod questions;
 mod runs;
 
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Either, Executor, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 use wick_core::{
-    Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin, Timestamp,
+    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin,
+    Timestamp,
 };
 
 use crate::changes::Changes;
@@ -31,6 +33,7 @@ use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
+use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
 use crate::records::*;
 
 /// How sure a commit is when it returns.

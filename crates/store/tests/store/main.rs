@@ -6,6 +6,7 @@ mod history;
 mod hold;
 mod models;
 mod postgres;
+mod questions;
 mod random;
 mod sqlite;
 mod world;
@@ -44,6 +45,9 @@ macro_rules! suite {
             models::versions_count_up,
             models::aliases_move,
             models::stages_register_models,
+            questions::a_stage_is_followed_through_its_runs,
+            questions::instances_are_followed_together,
+            questions::artifacts_are_followed_to_makers_and_readers,
             random::any_life_of_a_run_keeps_the_books,
         }
     };
