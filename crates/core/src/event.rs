@@ -39,6 +39,9 @@ pub enum EventBody {
         token: Token,
         /// The stage's fingerprint.
         fingerprint: Fingerprint,
+        /// Since when it could have been started: when all that it needs was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queued: Option<Timestamp>,
         /// What it reads.
         inputs: Vec<Input>,
         /// What went into the fingerprint, to tell later what changed: JSON. Kept once for each
@@ -236,8 +239,8 @@ pub struct StageOrigin {
     pub attempt: u32,
 }
 
-/// What an attempt used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What an attempt used. What a machine cannot measure is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// From start to end, in microseconds.
     pub wall_micros: u64,
@@ -245,6 +248,66 @@ pub struct Usage {
     pub cpu_micros: u64,
     /// The largest resident memory, in bytes.
     pub max_rss_bytes: u64,
+    /// What it read from disks, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// What it wrote to disks, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// The energy that it took, in joules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
+    /// How the energy is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_source: Option<EnergySource>,
+    /// What making that energy set free, in grams of CO₂.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub co2_grams: Option<f64>,
+    /// The most memory of GPUs that it held, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
+    /// For how long GPUs were busy with it, in microseconds, added up over all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_busy_micros: Option<u64>,
+}
+
+/// How the energy that an attempt took is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EnergySource {
+    /// The counters of the processor.
+    #[serde(rename = "rapl")]
+    Rapl,
+    /// The counters of the GPUs.
+    #[serde(rename = "nvml")]
+    Nvml,
+    /// Both.
+    #[serde(rename = "rapl+nvml")]
+    RaplAndNvml,
+    /// No counter: guessed from the time that it computed.
+    #[serde(rename = "estimate")]
+    Estimate,
+}
+
+impl EnergySource {
+    /// Every source.
+    pub const ALL: [EnergySource; 4] =
+        [EnergySource::Rapl, EnergySource::Nvml, EnergySource::RaplAndNvml, EnergySource::Estimate];
+
+    /// The word shown and stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EnergySource::Rapl => "rapl",
+            EnergySource::Nvml => "nvml",
+            EnergySource::RaplAndNvml => "rapl+nvml",
+            EnergySource::Estimate => "estimate",
+        }
+    }
+}
+
+impl std::fmt::Display for EnergySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// How a process ended.

@@ -14,8 +14,8 @@ pub mod worker;
 
 pub use digest::{Digest, Fingerprint, ParseDigestError};
 pub use event::{
-    Effect, Event, EventBody, Exit, Failure, FailureCause, Input, Output, SkipReason, StageOrigin,
-    Usage,
+    Effect, EnergySource, Event, EventBody, Exit, Failure, FailureCause, Input, Output, SkipReason,
+    StageOrigin, Usage,
 };
 pub use id::{ExperimentName, KindName, ModelName, NameError, PortName, RunId, StageName, Token};
 pub use metric::{MetricKey, MetricPoint};

@@ -313,6 +313,7 @@ impl Engine {
             params: plan.params.clone(),
             overridden: plan.overridden.clone(),
             environment: options.environment.clone(),
+            git_diff: None,
             plan: plan.digest(),
             stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
         };

@@ -30,7 +30,7 @@ pub(crate) struct Changes<'a> {
     pub(crate) spawned: Vec<(u32, u32, u32)>,
     /// Stages that moved.
     pub(crate) stages: Vec<StageChange<'a>>,
-    /// Stages that read something else now than what may be recorded, by place.
+    /// Stages whose inputs and metrics may be recorded already and do not count any more, by place.
     pub(crate) unread: Vec<u32>,
     /// What stages read, by place.
     pub(crate) inputs: Vec<(u32, &'a [Input])>,
@@ -92,6 +92,7 @@ pub(crate) struct BegunAttempt<'a> {
     pub(crate) token: Token,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) pid: Option<u32>,
+    pub(crate) queued: Option<Timestamp>,
     pub(crate) started: Timestamp,
     pub(crate) end: Option<AttemptEnd<'a>>,
 }
@@ -247,7 +248,15 @@ impl<'a> Folder<'_, 'a> {
         let time = event.time;
         match &event.body {
             EventBody::RunStarted { .. } | EventBody::Progress { .. } => {}
-            EventBody::AttemptStarted { stage, attempt, token, fingerprint, inputs, parts } => {
+            EventBody::AttemptStarted {
+                stage,
+                attempt,
+                token,
+                fingerprint,
+                queued,
+                inputs,
+                parts,
+            } => {
                 let place = self.step(stage, AttemptState::Running)?;
                 let change = self.change(place);
                 change.fingerprint = Some(*fingerprint);
@@ -261,6 +270,7 @@ impl<'a> Folder<'_, 'a> {
                     token: *token,
                     fingerprint: *fingerprint,
                     pid: None,
+                    queued: *queued,
                     started: time,
                     end: None,
                 };
@@ -595,6 +605,7 @@ mod tests {
             attempt,
             token: Token(7),
             fingerprint: Fingerprint(Digest::of(b"a")),
+            queued: None,
             inputs: Vec::new(),
             parts: None,
         }

@@ -156,6 +156,15 @@ macro_rules! impl_store {
                 self.readers(digests, limit).await
             }
 
+            async fn mark_runs(
+                &self,
+                runs: &[RunId],
+                marks: &[Mark],
+                now: Timestamp,
+            ) -> StoreResult<()> {
+                self.mark_runs(runs, marks, now).await
+            }
+
             async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
                 self.models().await
             }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod hold;
 mod liveness;
 mod location;
+pub mod marks;
 pub mod postgres;
 mod queries;
 pub mod questions;
@@ -33,6 +34,7 @@ use location::Location;
 
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
+pub use marks::{Mark, Marks};
 pub use questions::{ArtifactReader, MadeArtifact, StageAttempt, StageInRun, StageQuery};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
@@ -137,8 +139,9 @@ pub trait Store: Send + Sync {
 
     // ---- history -------------------------------------------------------------------------
 
-    /// The runs that `text` names: a full id, a unique prefix of one, or `@last`. Several are
-    /// returned where a prefix is not unique; none where nothing matches.
+    /// The runs that `text` names: a full id; or else a name that people gave; or else a prefix of
+    /// an id; or `@last`. Several are returned where a name or a prefix is not unique; none where
+    /// nothing matches. Deleted runs are found by their ids only.
     async fn find_runs(&self, text: &str) -> StoreResult<Vec<RunId>>;
 
     /// Runs, newest first.
@@ -198,6 +201,12 @@ pub trait Store: Send + Sync {
     /// The attempts that read artifacts with these digests, with what they made; those of the
     /// newest runs first, at most `limit`.
     async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<ArtifactReader>>;
+
+    // ---- what people say -----------------------------------------------------------------
+
+    /// Says all of `marks` of all of `runs`, at `now`, in one transaction. Fails with
+    /// [`StoreError::NoRun`] if one of the runs is not there.
+    async fn mark_runs(&self, runs: &[RunId], marks: &[Mark], now: Timestamp) -> StoreResult<()>;
 
     // ---- models --------------------------------------------------------------------------
 

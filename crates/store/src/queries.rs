@@ -6,18 +6,37 @@ pub(crate) const STAGES_OF_RUN_BY_ID: &str = "
     SELECT r.id, s.name FROM runs r LEFT JOIN stages s ON s.run_id = r.id
     WHERE r.public_id = $1 ORDER BY s.position";
 
-/// The runs whose public ids lie between two texts, newest first.
-pub(crate) const RUNS_BY_PREFIX: &str = "
-    SELECT public_id FROM runs WHERE public_id >= $1 AND public_id < $2
-    ORDER BY id DESC LIMIT $3";
+/// The newest run that is not thrown away.
+pub(crate) const LAST_RUN: &str = "
+    SELECT 0 AS sort, public_id FROM runs WHERE deleted IS NULL ORDER BY id DESC LIMIT 1";
+
+/// The runs that a text names: by their id, by a name that people gave them, by the start of their
+/// id (`$2` follows all that start so); the sorts apart, and of each the newest first.
+pub(crate) const RUNS_BY_TEXT: &str = "
+    SELECT sort, public_id FROM (
+        SELECT 0 AS sort, id, public_id FROM runs WHERE public_id = $1
+        UNION ALL
+        SELECT * FROM (SELECT 1 AS sort, id, public_id FROM runs
+                       WHERE name = $1 AND deleted IS NULL ORDER BY id DESC LIMIT $3) AS named
+        UNION ALL
+        SELECT * FROM (SELECT 2 AS sort, id, public_id FROM runs
+                       WHERE public_id > $1 AND public_id < $2 ORDER BY id DESC LIMIT $3) AS begun
+    ) AS found
+    ORDER BY sort, id DESC";
+
+/// The tags of a run, by key.
+pub(crate) const TAGS: &str = "
+    SELECT key, value FROM tags
+    WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) ORDER BY key";
 
 /// One run.
 pub(crate) const RUN: &str = "
     SELECT r.public_id, e.name AS experiment, r.pipeline, r.pipeline_path,
-    t.text AS pipeline_text, p.public_id AS parent, r.environment, r.plan, r.state,
-    r.started, r.finished
+    t.text AS pipeline_text, p.public_id AS parent, r.environment, d.text AS git_diff, r.plan,
+    r.state, r.started, r.finished, r.name, r.note, r.starred, r.archived, r.deleted
     FROM runs r JOIN experiments e ON e.id = r.experiment_id
     JOIN pipeline_texts t ON t.id = r.pipeline_text_id
+    LEFT JOIN pipeline_texts d ON d.id = r.git_diff_id
     LEFT JOIN runs p ON p.id = r.parent_id
     WHERE r.public_id = $1";
 
@@ -42,8 +61,9 @@ pub(crate) const STAGES: &str = "
 
 /// The attempts of a run, by stage, then by number.
 pub(crate) const ATTEMPTS: &str = "
-    SELECT s.name AS stage, a.attempt, a.state, a.fingerprint, a.pid, a.started,
-    a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.failure
+    SELECT s.name AS stage, a.attempt, a.state, a.fingerprint, a.pid, a.queued, a.started,
+    a.finished, a.wall_micros, a.cpu_micros, a.max_rss_bytes, a.read_bytes, a.written_bytes,
+    a.energy_joules, a.energy_source, a.co2_grams, a.gpu_memory_bytes, a.gpu_busy_micros, a.failure
     FROM attempts a JOIN stages s ON s.run_id = a.run_id AND s.position = a.position
     WHERE a.run_id = (SELECT id FROM runs WHERE public_id = $1)
     ORDER BY coalesce(s.template, s.position), s.position, a.attempt";

@@ -1,5 +1,6 @@
 //! What the store takes and gives, as plain types.
 
+use crate::marks::Marks;
 use serde::Serialize;
 use serde_json::Value;
 use wick_core::{
@@ -55,6 +56,8 @@ pub struct NewRun {
     pub overridden: Vec<String>,
     /// Machine, versions, git commit and dirty flag: an object.
     pub environment: Value,
+    /// How the working tree differed from the commit, where it did.
+    pub git_diff: Option<String>,
     /// The digest of the resolved plan: equal plans can share a run.
     pub plan: Digest,
     /// The stages, in the plan's order.
@@ -80,6 +83,8 @@ pub struct RunRecord {
     pub overridden: Vec<String>,
     /// Machine, versions, git.
     pub environment: Value,
+    /// How the working tree differed from the commit, where it did.
+    pub git_diff: Option<String>,
     /// The digest of the resolved plan.
     pub plan: Digest,
     /// Where it stands.
@@ -88,6 +93,8 @@ pub struct RunRecord {
     pub started: Timestamp,
     /// When it ended last.
     pub finished: Option<Timestamp>,
+    /// What people say of it.
+    pub marks: Marks,
 }
 
 /// A run, as a list shows it.
@@ -107,6 +114,8 @@ pub struct RunSummary {
     pub finished: Option<Timestamp>,
     /// The run that this one repeats.
     pub parent: Option<RunId>,
+    /// What people say of it.
+    pub marks: Marks,
     /// How many of its stages stand where.
     pub stages: Vec<(AttemptState, u32)>,
     /// Latest metrics, by `stage.key`; at most [`MAX_SUMMARY_METRICS`].
@@ -191,6 +200,8 @@ pub struct AttemptRecord {
     pub fingerprint: Fingerprint,
     /// Its process.
     pub pid: Option<u32>,
+    /// Since when it could have been started, as far as it was told.
+    pub queued: Option<Timestamp>,
     /// When it started.
     pub started: Timestamp,
     /// When it ended.

@@ -9,12 +9,13 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 use sqlx::FromRow;
 use wick_core::{
-    Digest, Effect, Event, EventBody, Fingerprint, MetricPoint, Output, PortType, RunId,
-    SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
+    Digest, Effect, EnergySource, Event, EventBody, Fingerprint, MetricPoint, Output, PortType,
+    RunId, SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
 };
 
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::LeaseState;
+use crate::marks::Marks;
 use crate::records::{
     ArtifactRecord, AttemptRecord, EngineId, EventRecord, InputRecord, MetricSummary, ModelRecord,
     ModelVersion, ParamRecord, RunRecord, RunSummary, SourceStamp, StageRecord,
@@ -63,14 +64,44 @@ pub(crate) struct RunRow {
     pipeline_text: String,
     parent: Option<String>,
     environment: String,
+    git_diff: Option<String>,
     plan: Vec<u8>,
     state: String,
     started: i64,
     finished: Option<i64>,
+    #[sqlx(flatten)]
+    marks: MarksRow,
+}
+
+/// The columns of a run that people fill.
+#[derive(Debug, FromRow)]
+pub(crate) struct MarksRow {
+    name: Option<String>,
+    note: Option<String>,
+    starred: Option<i64>,
+    archived: Option<i64>,
+    deleted: Option<i64>,
+}
+
+impl MarksRow {
+    pub(crate) fn record(self, tags: Vec<(String, String)>) -> Marks {
+        Marks {
+            name: self.name,
+            note: self.note,
+            starred: self.starred.map(Timestamp),
+            archived: self.archived.map(Timestamp),
+            deleted: self.deleted.map(Timestamp),
+            tags,
+        }
+    }
 }
 
 impl RunRow {
-    pub(crate) fn record(self, overridden: Vec<String>) -> StoreResult<RunRecord> {
+    pub(crate) fn record(
+        self,
+        overridden: Vec<String>,
+        tags: Vec<(String, String)>,
+    ) -> StoreResult<RunRecord> {
         Ok(RunRecord {
             id: text("a run id", &self.public_id)?,
             experiment: text("an experiment", &self.experiment)?,
@@ -80,10 +111,12 @@ impl RunRow {
             parent: self.parent.as_deref().map(|id| text("a run id", id)).transpose()?,
             overridden,
             environment: json("an environment", &self.environment)?,
+            git_diff: self.git_diff,
             plan: digest(&self.plan)?,
             state: text("a state", &self.state)?,
             started: Timestamp(self.started),
             finished: self.finished.map(Timestamp),
+            marks: self.marks.record(tags),
         })
     }
 }
@@ -98,6 +131,8 @@ pub(crate) struct SummaryRow {
     state: String,
     started: i64,
     finished: Option<i64>,
+    #[sqlx(flatten)]
+    marks: MarksRow,
 }
 
 impl SummaryRow {
@@ -110,6 +145,7 @@ impl SummaryRow {
             started: Timestamp(self.started),
             finished: self.finished.map(Timestamp),
             parent: self.parent.as_deref().map(|id| text("a run id", id)).transpose()?,
+            marks: self.marks.record(Vec::new()),
             stages: Vec::new(),
             metrics: Vec::new(),
         })
@@ -137,6 +173,12 @@ pub(crate) struct SummaryMetricRow {
     pub(crate) stage: String,
     pub(crate) key: String,
     pub(crate) value: Option<f64>,
+}
+
+/// The runs that a text names: those of the surest sort.
+pub(crate) fn named(rows: Vec<(i32, String)>) -> StoreResult<Vec<RunId>> {
+    let surest = rows.first().map(|row| row.0);
+    rows.iter().filter(|row| Some(row.0) == surest).map(|(_, id)| text("a run id", id)).collect()
 }
 
 #[derive(Debug, FromRow)]
@@ -209,33 +251,71 @@ pub(crate) struct AttemptRow {
     state: String,
     fingerprint: Vec<u8>,
     pid: Option<i64>,
+    queued: Option<i64>,
     started: i64,
     finished: Option<i64>,
+    #[sqlx(flatten)]
+    usage: UsageRow,
+    failure: Option<String>,
+}
+
+/// What an attempt used.
+#[derive(Debug, FromRow)]
+pub(crate) struct UsageRow {
     wall_micros: Option<i64>,
     cpu_micros: Option<i64>,
     max_rss_bytes: Option<i64>,
-    failure: Option<String>,
+    read_bytes: Option<i64>,
+    written_bytes: Option<i64>,
+    energy_joules: Option<f64>,
+    energy_source: Option<String>,
+    co2_grams: Option<f64>,
+    gpu_memory_bytes: Option<i64>,
+    gpu_busy_micros: Option<i64>,
+}
+
+impl UsageRow {
+    /// `None` for an attempt that runs.
+    pub(crate) fn record(self) -> StoreResult<Option<Usage>> {
+        let (Some(wall), Some(cpu), Some(rss)) =
+            (self.wall_micros, self.cpu_micros, self.max_rss_bytes)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Usage {
+            wall_micros: size(wall)?,
+            cpu_micros: size(cpu)?,
+            max_rss_bytes: size(rss)?,
+            read_bytes: self.read_bytes.map(size).transpose()?,
+            written_bytes: self.written_bytes.map(size).transpose()?,
+            energy_joules: self.energy_joules,
+            energy_source: self.energy_source.as_deref().map(energy_source).transpose()?,
+            co2_grams: self.co2_grams,
+            gpu_memory_bytes: self.gpu_memory_bytes.map(size).transpose()?,
+            gpu_busy_micros: self.gpu_busy_micros.map(size).transpose()?,
+        }))
+    }
+}
+
+fn energy_source(word: &str) -> StoreResult<EnergySource> {
+    EnergySource::ALL
+        .into_iter()
+        .find(|source| source.as_str() == word)
+        .ok_or_else(|| corrupt("a source of energy", &word))
 }
 
 impl AttemptRow {
     pub(crate) fn record(self) -> StoreResult<AttemptRecord> {
-        let usage = match (self.wall_micros, self.cpu_micros, self.max_rss_bytes) {
-            (Some(wall), Some(cpu), Some(rss)) => Some(Usage {
-                wall_micros: size(wall)?,
-                cpu_micros: size(cpu)?,
-                max_rss_bytes: size(rss)?,
-            }),
-            _ => None,
-        };
         Ok(AttemptRecord {
             stage: text("a stage", &self.stage)?,
             attempt: count(self.attempt)?,
             state: text("a state", &self.state)?,
             fingerprint: Fingerprint(digest(&self.fingerprint)?),
             pid: self.pid.map(count).transpose()?,
+            queued: self.queued.map(Timestamp),
             started: Timestamp(self.started),
             finished: self.finished.map(Timestamp),
-            usage,
+            usage: self.usage.record()?,
             failure: self.failure.as_deref().map(|text| json("a failure", text)).transpose()?,
         })
     }

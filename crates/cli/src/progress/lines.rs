@@ -239,6 +239,7 @@ mod tests {
             attempt: 1,
             token: Token(1),
             fingerprint: Fingerprint(wick_core::Digest::from_bytes([0; 32])),
+            queued: None,
             inputs: Vec::new(),
             parts: None,
         };

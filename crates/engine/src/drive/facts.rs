@@ -64,6 +64,7 @@ impl Drive {
                         attempt,
                         token,
                         fingerprint: Fingerprint(Digest::from_bytes([0; 32])),
+                        queued: None,
                         inputs: Vec::new(),
                         parts: None,
                     });
@@ -75,6 +76,7 @@ impl Drive {
                     attempt,
                     token,
                     fingerprint: resolved.fingerprint,
+                    queued: None,
                     inputs: recorded(&resolved.inputs),
                     parts,
                 }

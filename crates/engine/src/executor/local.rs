@@ -382,7 +382,7 @@ impl LocalExecutor {
             }
             Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes, group } => {
                 let (stage, attempt) = attempt_of(id);
-                let usage = Usage { wall_micros, cpu_micros, max_rss_bytes };
+                let usage = Usage { wall_micros, cpu_micros, max_rss_bytes, ..Usage::default() };
                 self.exited(stage, attempt, failure::exit_of(status), usage, group);
             }
         }

@@ -11,8 +11,8 @@ use wick_core::{
     StageOrigin, Timestamp, Token,
 };
 use wick_store::{
-    ArtifactRecord, CachedOutputs, EngineId, InputRecord, LEASE_MICROS, Lease, NewRun, RunRecord,
-    RunSummary, SourceStamp, StageRecord, StoreError, StoreResult,
+    ArtifactRecord, CachedOutputs, EngineId, InputRecord, LEASE_MICROS, Lease, Marks, NewRun,
+    RunRecord, RunSummary, SourceStamp, StageRecord, StoreError, StoreResult,
 };
 
 /// All rows. A copy shares what is not changed.
@@ -474,10 +474,12 @@ impl Run {
             parent: self.new.parent.clone(),
             overridden: self.new.overridden.clone(),
             environment: self.new.environment.clone(),
+            git_diff: self.new.git_diff.clone(),
             plan: self.new.plan,
             state: self.state,
             started: self.started,
             finished: self.finished,
+            marks: Marks::default(),
         }
     }
 
@@ -490,6 +492,7 @@ impl Run {
             started: self.started,
             finished: self.finished,
             parent: self.new.parent.clone(),
+            marks: Marks::default(),
             stages: Vec::new(),
             metrics: Vec::new(),
         }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName, StageOrigin,
-    Timestamp,
+    AttemptState, Digest, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName,
+    StageOrigin, Timestamp,
 };
 use wick_store::{
-    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
-    MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, RunQuery, RunRecord, RunSummary,
-    Series, SourceStamp, StageRecord, Store, StoreResult,
+    ArtifactReader, ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord,
+    InputRecord, Lease, MadeArtifact, Mark, MetricSummary, ModelRecord, ModelVersion, NewRun,
+    ParamRecord, RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageInRun, StageQuery,
+    StageRecord, Store, StoreResult,
 };
 
 use crate::bugs::Bug;
@@ -253,6 +254,26 @@ impl Store for SimulatedStore {
                 .collect()
         })
         .await
+    }
+
+    async fn stage_history(&self, _: &StageQuery) -> StoreResult<Vec<StageInRun>> {
+        Ok(Vec::new())
+    }
+
+    async fn find_artifacts(&self, _: &str) -> StoreResult<Vec<Digest>> {
+        Ok(Vec::new())
+    }
+
+    async fn makers(&self, _: &[Digest], _: u32) -> StoreResult<Vec<MadeArtifact>> {
+        Ok(Vec::new())
+    }
+
+    async fn readers(&self, _: &[Digest], _: u32) -> StoreResult<Vec<ArtifactReader>> {
+        Ok(Vec::new())
+    }
+
+    async fn mark_runs(&self, _: &[RunId], _: &[Mark], _: Timestamp) -> StoreResult<()> {
+        Ok(())
     }
 
     async fn models(&self) -> StoreResult<Vec<ModelRecord>> {

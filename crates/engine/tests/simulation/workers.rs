@@ -214,7 +214,12 @@ impl Attempt {
             End::Succeeded(Made { outputs, effects: Vec::new() })
         };
         let wall_micros = (scheduler.now() - began).as_micros() as u64;
-        let usage = Usage { wall_micros, cpu_micros: wall_micros / 2, max_rss_bytes: 1 << 20 };
+        let usage = Usage {
+            wall_micros,
+            cpu_micros: wall_micros / 2,
+            max_rss_bytes: 1 << 20,
+            ..Usage::default()
+        };
         if self.lab.has_bug(Bug::EndsBeforeItIsGone) {
             self.tell(Change::Ended { usage, end });
             scheduler.sleep(Duration::from_secs(2)).await;

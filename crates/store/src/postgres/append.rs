@@ -10,7 +10,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use wick_core::{Event, StageOrigin, Token};
 
-use super::columns::Columns;
+use super::columns::{Columns, UsageColumns};
 use super::{PostgresStore, json_text};
 use crate::changes::{Changes, Source, fold, refuse};
 use crate::error::{StoreError, StoreResult};
@@ -46,20 +46,30 @@ const NO_ITEM: &str = "
     WHERE run_id = $1 AND template = $2 AND position <> ALL ($3)";
 
 const BEGUN: &str = "
-    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
-                          finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
+    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, queued, started,
+                          state, finished, wall_micros, cpu_micros, max_rss_bytes, read_bytes,
+                          written_bytes, energy_joules, energy_source, co2_grams, gpu_memory_bytes,
+                          gpu_busy_micros, failure, effects)
     SELECT $1, new.*
-    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[],
-                $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
-                $12::bigint[], $13::text[], $14::text[]) AS new";
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[],
+                $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
+                $13::bigint[], $14::bigint[], $15::bigint[], $16::double precision[], $17::text[],
+                $18::double precision[], $19::bigint[], $20::bigint[], $21::text[], $22::text[])
+         AS new";
 
 const ENDED: &str = "
     UPDATE attempts a
     SET state = new.state, finished = new.finished, wall_micros = new.wall, cpu_micros = new.cpu,
-        max_rss_bytes = new.rss, failure = new.failure, effects = new.effects
+        max_rss_bytes = new.rss, read_bytes = new.read, written_bytes = new.written,
+        energy_joules = new.joules, energy_source = new.energy, co2_grams = new.co2,
+        gpu_memory_bytes = new.gpu_memory, gpu_busy_micros = new.gpu_busy,
+        failure = new.failure, effects = new.effects
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
-                $8::bigint[], $9::bigint[], $10::text[], $11::text[])
-         AS new (position, attempt, token, state, finished, wall, cpu, rss, failure, effects)
+                $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::double precision[],
+                $13::text[], $14::double precision[], $15::bigint[], $16::bigint[], $17::text[],
+                $18::text[])
+         AS new (position, attempt, token, state, finished, wall, cpu, rss, read, written, joules,
+                 energy, co2, gpu_memory, gpu_busy, failure, effects)
     WHERE a.run_id = $1 AND a.position = new.position AND a.attempt = new.attempt
       AND a.token = new.token AND a.state = 'running'";
 
@@ -105,6 +115,24 @@ const STAGES: &str = "
                ELSE s.state = new.expected END";
 
 const UNREAD: &str = "DELETE FROM inputs WHERE run_id = $1 AND position = ANY ($2)";
+
+const UNMEASURED: &str = "DELETE FROM run_metrics WHERE run_id = $1 AND position = ANY ($2)";
+
+/// An instance that is not in the list any more has measured nothing.
+const NO_METRICS: &str = "
+    DELETE FROM run_metrics m USING stages s
+    WHERE m.run_id = $1 AND s.run_id = $1 AND s.template = $2 AND s.position = m.position
+      AND m.position <> ALL ($3)";
+
+/// What was measured where a stage's outputs come from is what it would have measured.
+const TAKEN: &str = "
+    INSERT INTO run_metrics (run_id, position, key_id, value)
+    SELECT $1, new.position, m.key_id, m.value
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             AS new (position, source_run, source_position, source_attempt)
+         JOIN metrics m ON m.run_id = new.source_run AND m.position = new.source_position
+                       AND m.attempt = new.source_attempt
+    ON CONFLICT (run_id, position, key_id) DO UPDATE SET value = excluded.value";
 
 const INPUTS: &str = "
     INSERT INTO inputs (run_id, position, port, item, from_stage, from_output, digest, place)
@@ -230,14 +258,11 @@ impl PostgresStore {
                 .bind(&rows.token)
                 .bind(&rows.fingerprint)
                 .bind(&rows.pid)
+                .bind(&rows.queued)
                 .bind(&rows.started)
                 .bind(&rows.state)
-                .bind(&rows.finished)
-                .bind(&rows.wall)
-                .bind(&rows.cpu)
-                .bind(&rows.rss)
-                .bind(&rows.failure)
-                .bind(&rows.effects);
+                .bind(&rows.finished);
+            let query = bind_usage(query, &rows.usage).bind(&rows.failure).bind(&rows.effects);
             self.execute(connection, query).await?;
         }
         if !columns.ended.position.is_empty() {
@@ -248,12 +273,8 @@ impl PostgresStore {
                 .bind(&rows.attempt)
                 .bind(&rows.token)
                 .bind(&rows.state)
-                .bind(&rows.finished)
-                .bind(&rows.wall)
-                .bind(&rows.cpu)
-                .bind(&rows.rss)
-                .bind(&rows.failure)
-                .bind(&rows.effects);
+                .bind(&rows.finished);
+            let query = bind_usage(query, &rows.usage).bind(&rows.failure).bind(&rows.effects);
             if self.execute(connection, query).await? != changes.ended.len() as u64 {
                 return Err(self.stale(connection, run, changes).await?);
             }
@@ -322,6 +343,9 @@ impl PostgresStore {
                 .bind(&listed)
                 .bind(expansion.time.0);
             self.execute(connection, query).await?;
+            let query =
+                sqlx::query(NO_METRICS).bind(run).bind(i64::from(expansion.template)).bind(&listed);
+            self.execute(connection, query).await?;
         }
         Ok(())
     }
@@ -357,6 +381,18 @@ impl PostgresStore {
         }
         if !columns.unread.is_empty() {
             let query = sqlx::query(UNREAD).bind(run).bind(&columns.unread);
+            self.execute(connection, query).await?;
+            let query = sqlx::query(UNMEASURED).bind(run).bind(&columns.unread);
+            self.execute(connection, query).await?;
+        }
+        if !columns.taken.position.is_empty() {
+            let rows = &columns.taken;
+            let query = sqlx::query(TAKEN)
+                .bind(run)
+                .bind(&rows.position)
+                .bind(&rows.source_run)
+                .bind(&rows.source_position)
+                .bind(&rows.source_attempt);
             self.execute(connection, query).await?;
         }
         if !columns.inputs.position.is_empty() {
@@ -451,6 +487,21 @@ impl PostgresStore {
         self.execute(connection, query).await?;
         Ok(())
     }
+}
+
+/// Ten columns, in the order of the statements.
+fn bind_usage<'q>(query: Statement<'q>, rows: &'q UsageColumns) -> Statement<'q> {
+    query
+        .bind(&rows.wall)
+        .bind(&rows.cpu)
+        .bind(&rows.rss)
+        .bind(&rows.read)
+        .bind(&rows.written)
+        .bind(&rows.joules)
+        .bind(&rows.energy)
+        .bind(&rows.co2)
+        .bind(&rows.gpu_memory)
+        .bind(&rows.gpu_busy)
 }
 
 /// A token as the database keeps it: the same bits.

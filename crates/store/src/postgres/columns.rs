@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wick_core::{AttemptState, StageOrigin};
+use wick_core::{AttemptState, StageOrigin, Usage};
 
 use super::json_text;
 use crate::changes::{AttemptEnd, Changes, Source};
@@ -11,11 +11,15 @@ use crate::error::StoreResult;
 
 /// Declares a set of columns and how a row is added to it.
 macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* } $($set:ident: $more:ty)?) => {
         $(#[$doc])*
         #[derive(Default)]
         pub(super) struct $name {
             $(pub(super) $column: Vec<$type>,)*
+            $(
+                /// Further columns, which are added to apart.
+                pub(super) $set: $more,
+            )?
         }
 
         impl $name {
@@ -43,6 +47,42 @@ columns! {
 }
 
 columns! {
+    /// What attempts used.
+    UsageColumns {
+        wall: Option<i64>,
+        cpu: Option<i64>,
+        rss: Option<i64>,
+        read: Option<i64>,
+        written: Option<i64>,
+        joules: Option<f64>,
+        energy: Option<&'static str>,
+        co2: Option<f64>,
+        gpu_memory: Option<i64>,
+        gpu_busy: Option<i64>,
+    }
+}
+
+impl UsageColumns {
+    /// `None` for an attempt that runs.
+    fn add(&mut self, usage: Option<&Usage>) {
+        // Databases have signed numbers only; nothing is as large as that matters.
+        let size = |size: u64| size as i64;
+        self.push(
+            usage.map(|usage| size(usage.wall_micros)),
+            usage.map(|usage| size(usage.cpu_micros)),
+            usage.map(|usage| size(usage.max_rss_bytes)),
+            usage.and_then(|usage| usage.read_bytes).map(size),
+            usage.and_then(|usage| usage.written_bytes).map(size),
+            usage.and_then(|usage| usage.energy_joules),
+            usage.and_then(|usage| usage.energy_source).map(|source| source.as_str()),
+            usage.and_then(|usage| usage.co2_grams),
+            usage.and_then(|usage| usage.gpu_memory_bytes).map(size),
+            usage.and_then(|usage| usage.gpu_busy_micros).map(size),
+        );
+    }
+}
+
+columns! {
     /// Attempts that began.
     Begun {
         position: i64,
@@ -50,15 +90,14 @@ columns! {
         token: i64,
         fingerprint: Vec<u8>,
         pid: Option<i64>,
+        queued: Option<i64>,
         started: i64,
         state: String,
         finished: Option<i64>,
-        wall: Option<i64>,
-        cpu: Option<i64>,
-        rss: Option<i64>,
         failure: Option<String>,
         effects: Option<String>,
     }
+    usage: UsageColumns
 }
 
 columns! {
@@ -69,12 +108,10 @@ columns! {
         token: i64,
         state: String,
         finished: i64,
-        wall: i64,
-        cpu: i64,
-        rss: i64,
         failure: Option<String>,
         effects: Option<String>,
     }
+    usage: UsageColumns
 }
 
 columns! {
@@ -105,6 +142,11 @@ columns! {
         failure: Option<String>,
         anew: bool,
     }
+}
+
+columns! {
+    /// Stages whose metrics are those of an attempt of another run.
+    Taken { position: i64, source_run: i64, source_position: i64, source_attempt: i64, }
 }
 
 columns! {
@@ -152,6 +194,7 @@ pub(super) struct Columns {
     pub(super) stages: Stages,
     /// Positions of stages that read something else now.
     pub(super) unread: Vec<i64>,
+    pub(super) taken: Taken,
     pub(super) inputs: Inputs,
     pub(super) outputs: Outputs,
     pub(super) parts: Parts,
@@ -222,15 +265,14 @@ impl Columns {
                 row.token.0 as i64,
                 row.fingerprint.0.as_bytes().to_vec(),
                 row.pid.map(i64::from),
+                row.queued.map(|time| time.0),
                 row.started.0,
                 end.map_or(AttemptState::Running, |end| end.state).as_str().to_owned(),
                 end.map(|end| end.finished.0),
-                end.map(|end| end.usage.wall_micros as i64),
-                end.map(|end| end.usage.cpu_micros as i64),
-                end.map(|end| end.usage.max_rss_bytes as i64),
                 end.and_then(|end| end.failure).map(json_text).transpose()?,
                 end.map(effects).transpose()?.flatten(),
             );
+            self.begun.usage.add(end.map(|end| &end.usage));
         }
         for row in &changes.ended {
             self.ended.push(
@@ -239,12 +281,10 @@ impl Columns {
                 row.token.0 as i64,
                 row.end.state.as_str().to_owned(),
                 row.end.finished.0,
-                row.end.usage.wall_micros as i64,
-                row.end.usage.cpu_micros as i64,
-                row.end.usage.max_rss_bytes as i64,
                 row.end.failure.map(json_text).transpose()?,
                 effects(&row.end)?,
             );
+            self.ended.usage.add(Some(&row.end.usage));
         }
         for (place, attempt) in &changes.succeeded {
             self.succeeded.push(i64::from(*place), i64::from(*attempt));
@@ -266,9 +306,15 @@ impl Columns {
                 None => None,
                 Some(Source::Own(attempt)) => Some((run, change.place, attempt)),
                 Some(Source::Origin(origin)) => {
-                    origins.get(origin).map(|(run, place)| (*run, *place, origin.attempt))
+                    let source = origins.get(origin);
+                    source.map(|(run, place)| (*run, *place, origin.attempt))
                 }
             };
+            if let (Some(Source::Origin(_)), Some((run, place, attempt))) = (change.source, source)
+            {
+                let position = i64::from(change.place);
+                self.taken.push(position, run, i64::from(place), i64::from(attempt));
+            }
             self.stages.push(
                 i64::from(change.place),
                 change.expected.as_str().to_owned(),

@@ -6,34 +6,22 @@ use std::sync::Arc;
 use sqlx::{Postgres, QueryBuilder};
 use wick_core::{Fingerprint, MetricKey, RunId, StageName, StageOrigin};
 
-use super::PostgresStore;
+use super::{PostgresStore, clean};
 use crate::directory::Directory;
 use crate::error::StoreResult;
 use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
 
-/// Latest metrics of some runs, at most so many of each: own ones, found by the run, and those
-/// that cached stages took over.
+/// Latest metrics of some runs, at most so many of each.
 const SUMMARY_METRICS: &str = "
     SELECT run_id, stage, key, value FROM (
-        SELECT run_id, stage, key, value,
-               row_number() OVER (PARTITION BY run_id ORDER BY position, key) AS place
-        FROM (
-            SELECT s.run_id, s.position, s.name AS stage, k.name AS key, m.value
-            FROM metrics m
-                 JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
-                 JOIN metric_keys k ON k.id = m.key_id
-            WHERE m.run_id = ANY ($1) AND s.source_run_id = m.run_id
-              AND s.source_attempt = m.attempt
-            UNION ALL
-            SELECT s.run_id, s.position, s.name, k.name, m.value
-            FROM stages s
-                 JOIN metrics m ON m.run_id = s.source_run_id AND m.position = s.source_position
-                               AND m.attempt = s.source_attempt
-                 JOIN metric_keys k ON k.id = m.key_id
-            WHERE s.run_id = ANY ($1) AND s.source_run_id <> s.run_id
-        ) AS latest
+        SELECT m.run_id, s.name AS stage, k.name AS key, m.value,
+               row_number() OVER (PARTITION BY m.run_id ORDER BY m.position, k.name) AS place
+        FROM run_metrics m
+             JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
+             JOIN metric_keys k ON k.id = m.key_id
+        WHERE m.run_id = ANY ($1)
     ) AS numbered
     WHERE place <= $2
     ORDER BY run_id, place";
@@ -162,29 +150,25 @@ impl PostgresStore {
     }
 
     pub(super) async fn find_runs(&self, name: &str) -> StoreResult<Vec<RunId>> {
-        let ids: Vec<String> = if name == "@last" {
-            sqlx::query_scalar("SELECT public_id FROM runs ORDER BY id DESC LIMIT 1")
-                .fetch_all(&self.pool)
-                .await
-        } else if let Some(end) = end_of_prefix(name) {
-            sqlx::query_scalar(RUNS_BY_PREFIX)
-                .bind(name)
-                .bind(end)
+        let rows: Vec<(i32, String)> = if name == "@last" {
+            sqlx::query_as(LAST_RUN).fetch_all(&self.pool).await
+        } else {
+            sqlx::query_as(RUNS_BY_TEXT)
+                .bind(clean(name))
+                .bind(end_of_prefix(name))
                 .bind(MAX_FOUND_RUNS)
                 .fetch_all(&self.pool)
                 .await
-        } else {
-            return Ok(Vec::new());
         }
         .map_err(|error| self.refused(error))?;
-        ids.iter().map(|id| text("a run id", id)).collect()
+        named(rows)
     }
 
     pub(super) async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
         let mut sql = QueryBuilder::<Postgres>::new(
             // The page first: what is left out is not joined.
             "SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
-                    r.state, r.started, r.finished
+                    r.state, r.started, r.finished, r.name, r.note, r.starred, r.archived, r.deleted
              FROM (SELECT * FROM runs WHERE true",
         );
         if let Some(experiment) = &query.experiment {
@@ -235,6 +219,18 @@ impl PostgresStore {
         for run in &mut runs {
             run.stages.sort_unstable();
         }
+        let tags: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT run_id, key, value FROM tags WHERE run_id = ANY ($1) ORDER BY run_id, key",
+        )
+        .bind(&ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.refused(error))?;
+        for (run, key, value) in tags {
+            if let Some(&place) = places.get(&run) {
+                runs[place].marks.tags.push((key, value));
+            }
+        }
         let metrics: Vec<SummaryMetricRow> = sqlx::query_as(SUMMARY_METRICS)
             .bind(&ids)
             .bind(MAX_SUMMARY_METRICS as i64)
@@ -266,7 +262,12 @@ impl PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.refused(error))?;
-        row.record(overridden).map(Some)
+        let tags = sqlx::query_as(TAGS)
+            .bind(run.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        row.record(overridden, tags).map(Some)
     }
 
     pub(super) async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>> {

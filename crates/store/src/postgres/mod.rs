@@ -13,6 +13,7 @@ mod append;
 mod columns;
 mod connect;
 mod history;
+mod marks;
 mod models;
 mod points;
 mod questions;
@@ -34,6 +35,7 @@ use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
+use crate::marks::Mark;
 use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
 use crate::records::*;
 

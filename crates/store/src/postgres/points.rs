@@ -30,6 +30,14 @@ const POINTS: &str = "
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
                          $5::double precision[])";
 
+/// Tells the latest values of series, unless they are of an attempt that does not count any more.
+const LATEST: &str = "
+    INSERT INTO run_metrics (run_id, position, key_id, value)
+    SELECT m.run_id, m.position, m.key_id, m.value
+    FROM metrics m JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
+    WHERE m.id = ANY ($1) AND s.source_run_id = m.run_id AND s.source_attempt = m.attempt
+    ON CONFLICT (run_id, position, key_id) DO UPDATE SET value = excluded.value";
+
 impl PostgresStore {
     pub(super) async fn write_points(
         &self,
@@ -77,6 +85,8 @@ impl PostgresStore {
             .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
+        let ids: Vec<_> = rows.iter().map(|row| row.0).collect();
+        self.execute(connection, sqlx::query(LATEST).bind(&ids)).await?;
         let (mut metrics, mut places, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         let (mut times, mut values) = (Vec::new(), Vec::new());
         for (id, position, attempt, key, count) in rows {

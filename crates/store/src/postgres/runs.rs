@@ -12,10 +12,11 @@ use crate::rows::{LeaseRow, RunningRow};
 
 const NEW_RUN: &str = "
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
-                      parent_id, environment, plan, state, started)
+                      parent_id, environment, plan, state, started, git_diff_id)
     VALUES ($1, (SELECT id FROM experiments WHERE name = $2), $3, $4,
             (SELECT id FROM pipeline_texts WHERE digest = $5),
-            (SELECT id FROM runs WHERE public_id = $6), $7, $8, 'running', $9)
+            (SELECT id FROM runs WHERE public_id = $6), $7, $8, 'running', $9,
+            (SELECT id FROM pipeline_texts WHERE digest = $10))
     RETURNING id";
 
 const NEW_LEASE: &str = "
@@ -92,14 +93,22 @@ impl PostgresStore {
         .bind(run.experiment.as_str())
         .bind(now.0);
         self.execute(connection, query).await?;
-        let digest = Digest::of(run.pipeline_text.as_bytes()).as_bytes().to_vec();
-        let query = sqlx::query(
-            "INSERT INTO pipeline_texts (digest, text) VALUES ($1, $2)
-             ON CONFLICT (digest) DO NOTHING",
-        )
-        .bind(&digest)
-        .bind(clean(&run.pipeline_text));
-        self.execute(connection, query).await?;
+        let digest_of = |text: &str| Digest::of(text.as_bytes()).as_bytes().to_vec();
+        let digest = digest_of(&run.pipeline_text);
+        let diff_digest = run.git_diff.as_deref().map(digest_of);
+        let mut texts = vec![(digest.clone(), clean(&run.pipeline_text))];
+        texts.extend(diff_digest.clone().zip(run.git_diff.as_deref().map(clean)));
+        // In the order of their digests, as in every other transaction.
+        texts.sort();
+        for (digest, text) in texts {
+            let query = sqlx::query(
+                "INSERT INTO pipeline_texts (digest, text) VALUES ($1, $2)
+                 ON CONFLICT (digest) DO NOTHING",
+            )
+            .bind(digest)
+            .bind(text);
+            self.execute(connection, query).await?;
+        }
         sqlx::query_scalar(NEW_RUN)
             .bind(run.id.as_str())
             .bind(run.experiment.as_str())
@@ -110,6 +119,7 @@ impl PostgresStore {
             .bind(json_text(&run.environment)?)
             .bind(run.plan.as_bytes().to_vec())
             .bind(now.0)
+            .bind(diff_digest)
             .fetch_one(connection)
             .await
             .map_err(|error| self.refused(error))

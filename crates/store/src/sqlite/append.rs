@@ -1,13 +1,13 @@
 //! Appending events: the path that every stage of every run takes, so it is kept short.
 //!
 //! A batch is folded into rows first ([`crate::changes`]). Then one text of several statements
-//!
+//! writes them, each over one JSON array, so that a batch is one round trip to the database.
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use wick_core::{AttemptState, Effect, Event, Failure, Fingerprint, Input, Output, StageOrigin};
+use wick_core::{AttemptState, Event, Failure, Fingerprint, Input, Output, StageOrigin, Usage};
 
 use super::runs::{array, token};
 use super::{Durability, Outcome, SqliteStore, run_all};
@@ -21,7 +21,6 @@ use crate::records::Lease;
 /// Every batch asks first whether the lease still holds. `$1` is the run, `$2` the lease's token.
 const LEASE_HOLDS: &str = "SELECT 1 FROM leases WHERE run_id = $1 AND token = $2";
 
-// The statements that follow, in this order, each over a JSON array of rows: `$3` for the first,
 // The statements that follow, in this order, each over a JSON array of rows: `$3` for the first,
 // `$4` for the second, … `->` and `->>` take a column of a row by its place. Instances come before
 // all that tells of attempts, for they may start in the batch that names them.
@@ -62,18 +61,25 @@ const NO_ITEM: &str = ";
           AND stages.position NOT IN (SELECT value FROM json_each(new.value -> 1))";
 
 const BEGUN: &str = ";
-    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, started, state,
-                          finished, wall_micros, cpu_micros, max_rss_bytes, failure, effects)
+    INSERT INTO attempts (run_id, position, attempt, token, fingerprint, pid, queued, started,
+                          state, finished, wall_micros, cpu_micros, max_rss_bytes, read_bytes,
+                          written_bytes, energy_joules, energy_source, co2_grams, gpu_memory_bytes,
+                          gpu_busy_micros, failure, effects)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4,
                value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
-               value ->> 11, value ->> 12
+               value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16,
+               value ->> 17, value ->> 18, value ->> 19, value ->> 20
         FROM json_each($7)";
 
 const ENDED: &str = ";
     UPDATE attempts
         SET state = new.value ->> 3, finished = new.value ->> 4, wall_micros = new.value ->> 5,
             cpu_micros = new.value ->> 6, max_rss_bytes = new.value ->> 7,
-            failure = new.value ->> 8, effects = new.value ->> 9
+            read_bytes = new.value ->> 8, written_bytes = new.value ->> 9,
+            energy_joules = new.value ->> 10, energy_source = new.value ->> 11,
+            co2_grams = new.value ->> 12, gpu_memory_bytes = new.value ->> 13,
+            gpu_busy_micros = new.value ->> 14, failure = new.value ->> 15,
+            effects = new.value ->> 16
         FROM json_each($8) AS new
         WHERE attempts.run_id = $1 + 0 * new.key AND attempts.position = new.value ->> 0
           AND attempts.attempt = new.value ->> 1 AND attempts.token = new.value ->> 2
@@ -133,22 +139,84 @@ const PARTS: &str = ";
     INSERT OR IGNORE INTO fingerprint_parts (fingerprint, parts)
         SELECT unhex(value ->> 0), value ->> 1 FROM json_each($15)";
 
+const NO_METRICS: &str = ";
+    DELETE FROM run_metrics
+        WHERE run_id = $1 AND position IN (
+            SELECT s.position FROM json_each($16) AS new
+                CROSS JOIN stages s ON s.run_id = $1 AND s.template = new.value ->> 0
+            WHERE s.position NOT IN (SELECT value FROM json_each(new.value -> 1)))";
+
+const UNMEASURED: &str = ";
+    DELETE FROM run_metrics WHERE run_id = $1 AND position IN (SELECT value FROM json_each($17))";
+
+/// What was measured where a stage's outputs come from is what it would have measured.
+const TAKEN: &str = ";
+    INSERT OR REPLACE INTO run_metrics (run_id, position, key_id, value)
+        SELECT $1, new.value ->> 0, m.key_id, m.value
+        FROM json_each($18) AS new CROSS JOIN metrics m
+            ON m.run_id = new.value ->> 1 AND m.position = new.value ->> 2
+            AND m.attempt = new.value ->> 3";
+
 /// The columns of a new attempt, in the order in which [`BEGUN`] reads them.
-type BegunColumns<'a> = (
-    u32,
-    u32,
-    i64,
-    Fingerprint,
-    Option<u32>,
-    i64,
-    &'static str,
-    Option<i64>,
-    Option<u64>,
-    Option<u64>,
-    Option<u64>,
-    Option<&'a Failure>,
-    Option<&'a [Effect]>,
-);
+struct BegunColumns<'a>(&'a BegunAttempt<'a>);
+
+impl Serialize for BegunColumns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (row, end) = (self.0, self.0.end.as_ref());
+        let mut columns = serializer.serialize_seq(None)?;
+        columns.serialize_element(&row.place)?;
+        columns.serialize_element(&row.attempt)?;
+        columns.serialize_element(&token(row.token))?;
+        columns.serialize_element(&row.fingerprint)?;
+        columns.serialize_element(&row.pid)?;
+        columns.serialize_element(&row.queued)?;
+        columns.serialize_element(&row.started)?;
+        let state = end.map_or(AttemptState::Running, |end| end.state);
+        columns.serialize_element(state.as_str())?;
+        columns.serialize_element(&end.map(|end| end.finished))?;
+        serialize_usage(&mut columns, end.map(|end| &end.usage))?;
+        columns.serialize_element(&end.and_then(|end| end.failure))?;
+        let effects = end.map(|end| end.effects);
+        columns.serialize_element(&effects.filter(|effects| !effects.is_empty()))?;
+        columns.end()
+    }
+}
+
+/// The columns of an attempt that ended, in the order in which [`ENDED`] reads them.
+struct EndedColumns<'a>(&'a EndedAttempt<'a>);
+
+impl Serialize for EndedColumns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (row, AttemptEnd { state, finished, usage, failure, effects }) = (self.0, &self.0.end);
+        let mut columns = serializer.serialize_seq(None)?;
+        columns.serialize_element(&row.place)?;
+        columns.serialize_element(&row.attempt)?;
+        columns.serialize_element(&token(row.token))?;
+        columns.serialize_element(state.as_str())?;
+        columns.serialize_element(finished)?;
+        serialize_usage(&mut columns, Some(usage))?;
+        columns.serialize_element(failure)?;
+        columns.serialize_element(&Some(effects).filter(|effects| !effects.is_empty()))?;
+        columns.end()
+    }
+}
+
+/// Ten columns; all are NULL for an attempt that runs.
+fn serialize_usage<S: SerializeSeq>(
+    columns: &mut S,
+    usage: Option<&Usage>,
+) -> Result<(), S::Error> {
+    columns.serialize_element(&usage.map(|usage| usage.wall_micros))?;
+    columns.serialize_element(&usage.map(|usage| usage.cpu_micros))?;
+    columns.serialize_element(&usage.map(|usage| usage.max_rss_bytes))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.read_bytes))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.written_bytes))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.energy_joules))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.energy_source))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.co2_grams))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.gpu_memory_bytes))?;
+    columns.serialize_element(&usage.and_then(|usage| usage.gpu_busy_micros))
+}
 
 /// The columns of a stage's change.
 type StageColumns<'a> = (
@@ -203,7 +271,7 @@ fn parts(
     directory: &Directory,
     changes: &Changes<'_>,
     origins: &HashMap<&StageOrigin, (i64, u32)>,
-) -> StoreResult<[Part; 13]> {
+) -> StoreResult<[Part; 16]> {
     let events: Vec<_> = changes.events.iter().map(|event| (event.time.0, &event.body)).collect();
     let expanded = || changes.expanded.iter();
     let instances: Vec<_> = expanded()
@@ -217,8 +285,17 @@ fn parts(
         })
         .collect();
     let listed: Vec<_> = expanded().map(|e| (e.template, e.listed(), e.time.0)).collect();
-    let begun: Vec<_> = changes.begun.iter().map(begun_columns).collect();
-    let ended: Vec<_> = changes.ended.iter().map(ended_columns).collect();
+    let begun: Vec<_> = changes.begun.iter().map(BegunColumns).collect();
+    let ended: Vec<_> = changes.ended.iter().map(EndedColumns).collect();
+    let taken: Vec<_> = changes
+        .stages
+        .iter()
+        .filter_map(|change| {
+            let Some(Source::Origin(origin)) = change.source else { return None };
+            let (run, place) = origins.get(origin)?;
+            Some((change.place, *run, *place, origin.attempt))
+        })
+        .collect();
     let stages: Vec<_> =
         changes.stages.iter().map(|change| stage_columns(directory.run, change, origins)).collect();
     let inputs: Vec<_> = changes
@@ -256,42 +333,10 @@ fn parts(
         Part::new(INPUTS, &inputs)?,
         Part::new(OUTPUTS, &outputs)?,
         Part::new(PARTS, &changes.parts)?,
+        Part::new(NO_METRICS, &listed)?,
+        Part::new(UNMEASURED, &changes.unread)?,
+        Part::new(TAKEN, &taken)?,
     ])
-}
-
-fn begun_columns<'a>(row: &BegunAttempt<'a>) -> BegunColumns<'a> {
-    let end = row.end.as_ref();
-    (
-        row.place,
-        row.attempt,
-        token(row.token),
-        row.fingerprint,
-        row.pid,
-        row.started.0,
-        end.map_or(AttemptState::Running, |end| end.state).as_str(),
-        end.map(|end| end.finished.0),
-        end.map(|end| end.usage.wall_micros),
-        end.map(|end| end.usage.cpu_micros),
-        end.map(|end| end.usage.max_rss_bytes),
-        end.and_then(|end| end.failure),
-        end.map(|end| end.effects).filter(|effects| !effects.is_empty()),
-    )
-}
-
-fn ended_columns<'a>(row: &'a EndedAttempt<'_>) -> impl Serialize + use<'a> {
-    let AttemptEnd { state, finished, usage, failure, effects } = &row.end;
-    (
-        row.place,
-        row.attempt,
-        token(row.token),
-        state.as_str(),
-        finished.0,
-        usage.wall_micros,
-        usage.cpu_micros,
-        usage.max_rss_bytes,
-        failure,
-        Some(effects).filter(|effects| !effects.is_empty()),
-    )
 }
 
 fn stage_columns<'a>(
@@ -387,7 +432,7 @@ impl SqliteStore {
         lease: &Lease,
         directory: &Directory,
         changes: &Changes<'_>,
-        parts: [Part; 13],
+        parts: [Part; 16],
     ) -> StoreResult<()> {
         // Batches come in a few shapes, so a few prepared texts do for all.
         let mut sql = LEASE_HOLDS.to_owned();

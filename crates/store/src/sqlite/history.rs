@@ -14,27 +14,15 @@ use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
 
-/// Latest metrics of some runs, at most so many of each: own ones, found by the run, and those
-/// that cached stages took over.
+/// Latest metrics of some runs, at most so many of each.
 const SUMMARY_METRICS: &str = "
     SELECT run_id, stage, key, value FROM (
-        SELECT run_id, stage, key, value,
-               row_number() OVER (PARTITION BY run_id ORDER BY position, key) AS place
-        FROM (
-            SELECT s.run_id, s.position, s.name AS stage, k.name AS key, m.value
-            FROM json_each($1) j
-            CROSS JOIN metrics m ON m.run_id = j.value
-            CROSS JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
-            JOIN metric_keys k ON k.id = m.key_id
-            WHERE s.source_run_id = m.run_id AND s.source_attempt = m.attempt
-            UNION ALL
-            SELECT s.run_id, s.position, s.name, k.name, m.value
-            FROM json_each($1) j
-            CROSS JOIN stages s ON s.run_id = j.value AND s.source_run_id <> s.run_id
-            CROSS JOIN metrics m ON m.run_id = s.source_run_id AND m.position = s.source_position
-                                AND m.attempt = s.source_attempt
-            JOIN metric_keys k ON k.id = m.key_id
-        )
+        SELECT m.run_id, s.name AS stage, k.name AS key, m.value,
+               row_number() OVER (PARTITION BY m.run_id ORDER BY m.position, k.name) AS place
+        FROM json_each($1) j
+        CROSS JOIN run_metrics m ON m.run_id = j.value
+        CROSS JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
+        CROSS JOIN metric_keys k ON k.id = m.key_id
     )
     WHERE place <= $2
     ORDER BY run_id, place";
@@ -154,29 +142,25 @@ impl SqliteStore {
     }
 
     pub(super) async fn find_runs(&self, name: &str) -> StoreResult<Vec<RunId>> {
-        let ids: Vec<String> = if name == "@last" {
-            sqlx::query_scalar("SELECT public_id FROM runs ORDER BY id DESC LIMIT 1")
-                .fetch_all(&self.readers)
-                .await
-        } else if let Some(end) = end_of_prefix(name) {
-            sqlx::query_scalar(RUNS_BY_PREFIX)
+        let rows: Vec<(i32, String)> = if name == "@last" {
+            sqlx::query_as(LAST_RUN).fetch_all(&self.readers).await
+        } else {
+            sqlx::query_as(RUNS_BY_TEXT)
                 .bind(name)
-                .bind(end)
+                .bind(end_of_prefix(name))
                 .bind(MAX_FOUND_RUNS)
                 .fetch_all(&self.readers)
                 .await
-        } else {
-            return Ok(Vec::new());
         }
         .map_err(|error| self.refused(error))?;
-        ids.iter().map(|id| text("a run id", id)).collect()
+        named(rows)
     }
 
     pub(super) async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
         let mut sql = QueryBuilder::<Sqlite>::new(
             // The page first: what is left out is not joined.
             "SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
-                    r.state, r.started, r.finished
+                    r.state, r.started, r.finished, r.name, r.note, r.starred, r.archived, r.deleted
              FROM (SELECT * FROM runs WHERE true",
         );
         if let Some(experiment) = &query.experiment {
@@ -229,6 +213,20 @@ impl SqliteStore {
         for run in &mut runs {
             run.stages.sort_unstable();
         }
+        let tags: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT t.run_id, t.key, t.value
+             FROM json_each($1) j CROSS JOIN tags t ON t.run_id = j.value
+             ORDER BY t.run_id, t.key",
+        )
+        .bind(&ids)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.refused(error))?;
+        for (run, key, value) in tags {
+            if let Some(&place) = places.get(&run) {
+                runs[place].marks.tags.push((key, value));
+            }
+        }
         let metrics: Vec<SummaryMetricRow> = sqlx::query_as(SUMMARY_METRICS)
             .bind(&ids)
             .bind(MAX_SUMMARY_METRICS as i64)
@@ -260,7 +258,12 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| self.refused(error))?;
-        row.record(overridden).map(Some)
+        let tags = sqlx::query_as(TAGS)
+            .bind(run.as_str())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        row.record(overridden, tags).map(Some)
     }
 
     pub(super) async fn params(&self, run: &RunId) -> StoreResult<Vec<ParamRecord>> {

@@ -8,6 +8,7 @@ mod append;
 mod busy;
 mod connect;
 mod history;
+mod marks;
 mod models;
 mod points;
 mod questions;
@@ -33,6 +34,7 @@ use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
+use crate::marks::Mark;
 use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
 use crate::records::*;
 

@@ -13,6 +13,16 @@ use super::{Outcome, SqliteStore, run_all};
 use crate::changes::SeriesChange;
 use crate::error::StoreResult;
 
+/// CROSS JOIN: from the few series to their stages.
+const LATEST: &str = "
+    INSERT INTO run_metrics (run_id, position, key_id, value)
+        SELECT m.run_id, m.position, m.key_id, m.value
+        FROM json_each($1) AS new
+            CROSS JOIN metrics m ON m.id = new.value
+            CROSS JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
+        WHERE s.source_run_id = m.run_id AND s.source_attempt = m.attempt
+        ON CONFLICT (run_id, position, key_id) DO UPDATE SET value = excluded.value";
+
 impl SqliteStore {
     pub(super) async fn write_points(
         &self,
@@ -61,6 +71,8 @@ impl SqliteStore {
             }
             let rows: Vec<(i64, i64, i64, i64, i64)> =
                 query.fetch_all(&mut *connection).await.map_err(|error| self.refused(error))?;
+            let ids: Vec<_> = rows.iter().map(|row| row.0).collect();
+            self.tell_latest(connection, &ids).await?;
             let mut points = Vec::new();
             for (id, position, attempt, key, count) in rows {
                 let Some(change) = by_row.get(&(position, attempt, key)) else { continue };
@@ -69,6 +81,21 @@ impl SqliteStore {
             }
             self.insert_points(connection, &points).await?;
         }
+        Ok(())
+    }
+
+    /// Tells the latest values of series, unless they are of an attempt that does not count any
+    /// more.
+    async fn tell_latest(
+        &self,
+        connection: &mut SqliteConnection,
+        series: &[i64],
+    ) -> StoreResult<()> {
+        sqlx::query(LATEST)
+            .bind(array(series)?)
+            .execute(connection)
+            .await
+            .map_err(|error| self.refused(error))?;
         Ok(())
     }
 

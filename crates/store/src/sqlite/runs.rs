@@ -15,11 +15,14 @@ use crate::rows::{LeaseRow, RunningRow};
 const CREATE: &str = "
     INSERT INTO experiments (name, created) VALUES ($2, $10) ON CONFLICT (name) DO NOTHING;
     INSERT INTO pipeline_texts (digest, text) VALUES ($5, $6) ON CONFLICT (digest) DO NOTHING;
+    INSERT INTO pipeline_texts (digest, text) SELECT $18, $19 WHERE $18 IS NOT NULL
+        ON CONFLICT (digest) DO NOTHING;
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
-                      parent_id, environment, plan, state, started)
+                      parent_id, environment, git_diff_id, plan, state, started)
         VALUES ($1, (SELECT id FROM experiments WHERE name = $2), $3, $4,
                 (SELECT id FROM pipeline_texts WHERE digest = $5),
-                (SELECT id FROM runs WHERE public_id = $7), $8, $9, 'running', $10);
+                (SELECT id FROM runs WHERE public_id = $7), $8,
+                (SELECT id FROM pipeline_texts WHERE digest = $18), $9, 'running', $10);
     INSERT INTO leases (run_id, token, host, pid, process_start, expires)
         SELECT id, $11, $12, $13, $14, $15 FROM runs WHERE public_id = $1;
     INSERT INTO params (run_id, name, value, number, overridden)
@@ -80,7 +83,9 @@ impl SqliteStore {
             .bind(engine.process_start as i64)
             .bind(now.0 + LEASE_MICROS)
             .bind(array(&params)?)
-            .bind(array(&run.stages)?);
+            .bind(array(&run.stages)?)
+            .bind(diff_digest(run))
+            .bind(&run.git_diff);
         let mut outcome = Outcome::default();
         self.write(async |connection| {
             run_all(connection, query, &mut outcome).await.map_err(|error| self.refused(error))
@@ -338,6 +343,11 @@ impl SqliteStore {
             }
         }
     }
+}
+
+/// What the diff of a run's working tree is kept by.
+fn diff_digest(run: &NewRun) -> Option<Vec<u8>> {
+    run.git_diff.as_ref().map(|diff| Digest::of(diff.as_bytes()).as_bytes().to_vec())
 }
 
 /// Rows as one JSON array: one bound value, however many there are.

@@ -5,7 +5,7 @@ use wick_core::{
     AttemptState, Digest, Effect, EventBody, Input, RunState, SkipReason, StageOrigin, Timestamp,
     Token,
 };
-use wick_store::{LEASE_MICROS, SourceStamp, Store, StoreError, this_engine};
+use wick_store::{LEASE_MICROS, RunQuery, SourceStamp, Store, StoreError, this_engine};
 
 use crate::world::*;
 
@@ -15,6 +15,7 @@ pub async fn a_new_run_stands_as_it_was_told(store: &dyn Store) {
     store.create_run(&first, &engine(), now()).await.expect("a new run");
     let mut second = new_run(&["load", "train"]);
     second.parent = Some(first.id.clone());
+    second.git_diff = Some("--- a\n+++ b\n".repeat(1_000));
     let started = now();
     store.create_run(&second, &engine(), started).await.expect("a new run");
 
@@ -24,9 +25,12 @@ pub async fn a_new_run_stands_as_it_was_told(store: &dyn Store) {
     assert_eq!(record.pipeline, second.pipeline);
     assert_eq!(record.pipeline_path, second.pipeline_path);
     assert_eq!(record.pipeline_text, second.pipeline_text);
-    assert_eq!(record.parent, Some(first.id));
+    assert_eq!(record.parent, Some(first.id.clone()));
     assert_eq!(record.overridden, second.overridden);
     assert_eq!(record.environment, second.environment);
+    assert_eq!(record.git_diff, second.git_diff);
+    let first_record = store.run(&first.id).await.expect("an answer").expect("the run");
+    assert_eq!(first_record.git_diff, None);
     assert_eq!(record.plan, second.plan);
     assert_eq!(record.state, RunState::Running);
     assert_eq!((record.started, record.finished), (started, None));
@@ -62,12 +66,12 @@ pub async fn ids_and_names_are_unique(store: &dyn Store) {
 pub async fn attempts_leave_rows_and_events(store: &dyn Store) {
     let driven = Driven::new(store, &["load", "train"]).await;
     let token = Token(number());
-    driven
-        .tell([
-            EventBody::RunStarted { host: "here".to_owned(), pid: 5 },
-            started("load", 1, token, "one"),
-        ])
-        .await;
+    let mut start = started("load", 1, token, "one");
+    let waited_since = now();
+    if let EventBody::AttemptStarted { queued, .. } = &mut start {
+        *queued = Some(waited_since);
+    }
+    driven.tell([EventBody::RunStarted { host: "here".to_owned(), pid: 5 }, start]).await;
     assert_eq!(driven.states().await, [AttemptState::Running, AttemptState::Queued]);
     let pid = 4_000_000_000;
     driven
@@ -93,6 +97,7 @@ pub async fn attempts_leave_rows_and_events(store: &dyn Store) {
     let attempts = store.attempts(&driven.run).await.expect("attempts");
     assert_eq!(attempts.len(), 2);
     assert_eq!(attempts[0].pid, Some(pid));
+    assert_eq!((attempts[0].queued, attempts[1].queued), (Some(waited_since), None));
     assert_eq!(attempts[0].state, AttemptState::Succeeded);
     assert_eq!(attempts[0].usage, Some(usage()));
     assert_eq!(attempts[0].failure, None);
@@ -462,6 +467,13 @@ pub async fn a_list_brings_instances(store: &dyn Store) {
         *inputs = vec![item("x=2", "fit[x=2]"), item("x=0", "fit[x=0]")];
     }
     taken.succeed("fit[x=2]", "two").await;
+    taken.tell([points("fit[x=2]", 1, &[("m", 0, 2.0)])]).await;
+    let shown = async || {
+        let listed = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await;
+        listed.expect("a list").swap_remove(0).metrics
+    };
+    let metric = |name: &str, value| (format!("{name}.m"), value);
+    assert_eq!(shown().await, [metric("fit[x=0]", 1.0), metric("fit[x=2]", 2.0)]);
     taken.tell([gathered("fit", Succeeded), last]).await;
     let inputs = store.inputs(&taken.run).await.expect("inputs");
     let read: Vec<_> =
@@ -480,6 +492,7 @@ pub async fn a_list_brings_instances(store: &dyn Store) {
     assert_eq!(states, [Running, Succeeded, Queued, AttemptState::Skipped, Succeeded]);
     let made = store.artifacts(&taken.run).await.expect("artifacts");
     assert!(made.iter().all(|made| made.stage != "fit[x=2]"), "that is no longer the run's");
+    assert_eq!(shown().await, [metric("fit[x=0]", 1.0)]);
     let stray = taken.try_tell([gathered("fit", Succeeded), expanded("last", &["fit[x=0]"])]).await;
     assert!(matches!(stray, Err(StoreError::Refused(_))), "{stray:?}");
     let found = store.find_cached(&[fingerprint("two")]).await.expect("an answer");

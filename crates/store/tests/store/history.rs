@@ -182,6 +182,46 @@ pub async fn cached_stages_show_their_origin(store: &dyn Store) {
     assert!(matches!(told, Err(wick_store::StoreError::Refused(_))), "{told:?}");
 }
 
+/// `run_metrics` says at any time what the attempts that count have measured last.
+pub async fn lists_show_the_metrics_that_count(store: &dyn Store) {
+    use AttemptState::{Failed, Succeeded};
+    let driven = Driven::new(store, &["a", "b"]).await;
+    let shown = async || {
+        let listed = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await;
+        let shown = listed.expect("a list").swap_remove(0).metrics;
+        let latest = store.latest_metrics(&driven.run).await.expect("metrics");
+        let latest: Vec<_> =
+            latest.into_iter().map(|m| (format!("{}.{}", m.stage, m.key), m.value)).collect();
+        assert_eq!(format!("{shown:?}"), format!("{latest:?}"), "both tell the same");
+        shown.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+    };
+    let tokens = [Token(number()), Token(number()), Token(number())];
+    driven.tell([started("a", 1, tokens[0], "a")]).await;
+    driven.tell([points("a", 1, &[("m", 0, 1.0), ("n", 0, f64::NAN)])]).await;
+    assert_eq!(shown().await, ["a.m=1", "a.n=NaN"]);
+    driven.tell([points("a", 1, &[("m", 5, 2.0)])]).await;
+    driven.tell([points("a", 1, &[("m", 3, 9.0)])]).await;
+    assert_eq!(shown().await, ["a.m=2", "a.n=NaN"], "of the highest step");
+    driven.tell([finished("a", 1, tokens[0], Failed), retry("a", 1)]).await;
+    assert_eq!(shown().await, ["a.m=2", "a.n=NaN"], "until the next attempt");
+    driven.tell([started("a", 2, tokens[1], "a")]).await;
+    assert!(shown().await.is_empty());
+    driven.tell([points("a", 1, &[("m", 9, 9.0)])]).await;
+    assert!(shown().await.is_empty(), "too late");
+    driven.tell([points("a", 2, &[("m", 1, 3.0)]), finished("a", 2, tokens[1], Succeeded)]).await;
+    assert_eq!(shown().await, ["a.m=3"]);
+    let origin = StageOrigin { run: driven.run.clone(), stage: stage("a"), attempt: 2 };
+    driven.tell([cached("b", "a", origin, Vec::new())]).await;
+    assert_eq!(shown().await, ["a.m=3", "b.m=3"], "those of a cached stage too");
+    let again = |name: &str| EventBody::StageRequeued { stage: stage(name) };
+    driven.tell([again("b")]).await;
+    assert_eq!(shown().await, ["a.m=3"]);
+    driven.tell([again("a"), started("a", 3, tokens[2], "a")]).await;
+    assert!(shown().await.is_empty());
+    driven.tell([points("a", 3, &[("k", 0, -1.5)])]).await;
+    assert_eq!(shown().await, ["a.k=-1.5"]);
+}
+
 pub async fn parts_are_kept_with_the_stage(store: &dyn Store) {
     let driven = Driven::new(store, &["a", "b", "c"]).await;
     let parts = json!({"kind": "command", "with": {"run": "it's 1e400 \"x\""}});

@@ -4,6 +4,7 @@ mod cluster;
 mod driving;
 mod history;
 mod hold;
+mod marks;
 mod models;
 mod postgres;
 mod questions;
@@ -42,6 +43,10 @@ macro_rules! suite {
             history::parts_are_kept_with_the_stage,
             history::events_are_read_from_where_one_left_off,
             history::odd_texts_survive,
+            history::lists_show_the_metrics_that_count,
+            marks::marks_are_set_and_taken_away,
+            marks::marks_are_all_or_nothing,
+            marks::runs_are_found_by_name,
             models::versions_count_up,
             models::aliases_move,
             models::stages_register_models,

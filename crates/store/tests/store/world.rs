@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use serde_json::json;
 use wick_core::{
-    AttemptState, Digest, Effect, Event, EventBody, ExperimentName, Failure, FailureCause,
-    Fingerprint, Input, MetricPoint, Output, PortName, PortType, RunId, RunState, SkipReason,
-    StageName, StageOrigin, Timestamp, Token, Usage,
+    AttemptState, Digest, Effect, EnergySource, Event, EventBody, ExperimentName, Failure,
+    FailureCause, Fingerprint, Input, MetricPoint, Output, PortName, PortType, RunId, RunState,
+    SkipReason, StageName, StageOrigin, Timestamp, Token, Usage,
 };
 use wick_store::{EngineId, Lease, NewRun, Store};
 
@@ -61,6 +61,7 @@ pub fn new_run(names: &[&str]) -> NewRun {
         ],
         overridden: vec!["epochs".to_owned()],
         environment: json!({"host": "here", "git": {"commit": "abc", "dirty": false}}),
+        git_diff: None,
         plan: Digest::of(b"plan"),
         stages: names
             .iter()
@@ -130,13 +131,25 @@ pub fn started(name: &str, attempt: u32, token: Token, print: &str) -> EventBody
         attempt,
         token,
         fingerprint: fingerprint(print),
+        queued: None,
         inputs: Vec::new(),
         parts: None,
     }
 }
 
 pub fn usage() -> Usage {
-    Usage { wall_micros: 1_500, cpu_micros: 900, max_rss_bytes: 1 << 20 }
+    Usage {
+        wall_micros: 1_500,
+        cpu_micros: 900,
+        max_rss_bytes: 1 << 20,
+        read_bytes: Some(4_096),
+        written_bytes: Some(0),
+        energy_joules: Some(12.5),
+        energy_source: Some(EnergySource::RaplAndNvml),
+        co2_grams: Some(0.1),
+        gpu_memory_bytes: Some(1 << 33),
+        gpu_busy_micros: Some(700),
+    }
 }
 
 pub fn failure() -> Failure {
