@@ -91,7 +91,7 @@ fn compare_shows_what_differs() {
         .ends_with(0)
         .says(&["scale", "fit.loss", "+100.0 %", "fit"]);
     let json = sandbox.json(&["compare", &first, &last, "-o", "json"]);
-    assert_eq!(json["params"][0]["b"], 2);
+    assert_eq!(json["params"][0]["values"], serde_json::json!([1, 2]));
     assert_eq!(json["metrics"][0]["change"].as_f64(), Some(2.0));
     sandbox.wick(&["compare", &first, &first]).ends_with(0).says(&["no param, metric or stage"]);
 }

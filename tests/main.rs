@@ -1,5 +1,6 @@
 //! Integration tests: they drive the real `wick`.
 
+mod ask;
 mod cancel;
 mod check;
 mod checkpoints;

@@ -7,6 +7,7 @@
 
 mod args;
 mod commands;
+mod curves;
 mod drive;
 mod environment;
 mod error;

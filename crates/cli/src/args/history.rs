@@ -114,14 +114,14 @@ pub struct LogsArgs {
     pub follow: bool,
 }
 
-/// How `wick metrics` prints.
+/// How numbers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MetricsFormat {
-    /// For people; with a KEY, a plot
+pub enum TableFormat {
+    /// For people
     Table,
     /// For programs; carries a "version"
     Json,
-    /// Every point of every series
+    /// For spreadsheets
     Csv,
 }
 
@@ -131,39 +131,64 @@ pub enum MetricsFormat {
     wick metrics                                 Of the last run\n  \
     wick metrics @last train.validation.loss     Its curve\n  \
     wick metrics 7h2k loss                       `loss` of every stage that has one\n  \
-    wick metrics 7h2k -o csv > metrics.csv")]
+    wick metrics @last loss --with 7h2k          The curves of two runs beside each other\n  \
+    wick metrics @last --system                  What the machine measured, too\n  \
+    wick metrics 7h2k -o csv > metrics.csv       Every point of every series")]
 pub struct MetricsArgs {
     /// The run: an id, a unique prefix of one, or @last
     #[arg(default_value = "@last")]
     pub run: String,
 
-    /// Only this metric: `stage.key` or `key`
+    /// Only this metric: `stage.key` or `key`; as a plot
     pub key: Option<String>,
+
+    /// Also show what the machine measured: cpu, memory, disk, power
+    #[arg(long)]
+    pub system: bool,
+
+    /// Show the curves of these runs beside it; needs a KEY
+    #[arg(long, value_name = "RUN", requires = "key")]
+    pub with: Vec<String>,
+
+    /// Thin each series to about N points, keeping its peaks; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub points: usize,
 
     /// How to print the result
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub output: MetricsFormat,
+    pub output: TableFormat,
 }
 
 /// `wick compare`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     wick compare 7h2k @last\n  \
+    wick compare 7h2k m3xa @last     As many as you like, a column each\n  \
+    wick compare 7h2k m3xa --curves train.loss\n  \
     wick compare 7h2k m3xa --all     Also what is equal\n  \
-    wick compare 7h2k m3xa -o json")]
+    wick compare 7h2k m3xa -o csv\n\n\
+    What differs most comes first: of two runs by the change in shares of the first, of more by\n\
+    how far the values lie apart in shares of their size. Stages are told against the first run.")]
 pub struct CompareArgs {
-    /// A run
-    pub a: String,
-
-    /// Another run
-    pub b: String,
+    /// Two runs or more
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub runs: Vec<String>,
 
     /// Also show what is equal
     #[arg(long)]
     pub all: bool,
 
-    #[command(flatten)]
-    pub output: OutputArgs,
+    /// Also compare what the machine measured: cpu, memory, disk, power
+    #[arg(long)]
+    pub system: bool,
+
+    /// Show the curves of this metric, rather than of the one that differs most
+    #[arg(long, value_name = "KEY")]
+    pub curves: Option<String>,
+
+    /// How to print the result
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: TableFormat,
 }
 
 /// `wick diff`.
@@ -209,6 +234,40 @@ pub struct ArtifactsArgs {
     /// Copy them into this folder, each verified on the way
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub export: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick history`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick history train               The last runs of the stage\n  \
+    wick history train -n 200        More of them\n  \
+    wick history train --page 2      The ones before\n  \
+    wick history 'train[lr=0.1]'     One instance; `train` means all of them\n  \
+    wick history train -o json\n\n\
+    Median, p95 and the rate of failures are of the runs that are shown. Without --experiment it\n\
+    is that of the newest run that has the stage.")]
+pub struct HistoryArgs {
+    /// The stage
+    pub stage: String,
+
+    /// Only runs of this experiment (by default a pipeline's name)
+    #[arg(short, long, value_name = "NAME")]
+    pub experiment: Option<ExperimentName>,
+
+    /// Runs of every experiment
+    #[arg(long, conflicts_with = "experiment")]
+    pub all: bool,
+
+    /// At most so many; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// Which page of them, from 1
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub page: u32,
 
     #[command(flatten)]
     pub output: OutputArgs,

@@ -15,8 +15,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use help::parse;
 pub use history::{
-    ArtifactsArgs, CompareArgs, DiffArgs, LogsArgs, MetricsArgs, MetricsFormat, RunsArgs, ShowArgs,
-    ShowSection,
+    ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, RunsArgs, ShowArgs,
+    ShowSection, TableFormat,
 };
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};
 pub use pipelines::{
@@ -169,10 +169,12 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show the metrics of a run, as a table, a plot or CSV
     Metrics(MetricsArgs),
-    /// Show what differs between two runs: params, metrics, stages
+    /// Show what differs between runs: params, metrics, stages, curves
     Compare(CompareArgs),
     /// Show why stages differ between two runs
     Diff(DiffArgs),
+    /// Show how a stage did over all runs: times, failures, metrics
+    History(HistoryArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// List registered models, their versions and aliases

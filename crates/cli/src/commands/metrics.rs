@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 use wick_core::RunId;
-use wick_store::{MetricSummary, Series};
+use wick_store::{MetricSummary, Series, Store};
 
-use crate::args::{GlobalArgs, MetricsArgs, MetricsFormat};
+use crate::args::{GlobalArgs, MetricsArgs, TableFormat};
+use crate::curves::{self, Curve, full_name, is_called, is_system};
 use crate::error::{CommandError, CommandResult, ExitCode};
-use crate::history::find_run_and_name;
-use crate::render::{Cell, Paint, Table, Ui, human, plot, run_view};
+use crate::history::{find_run, find_run_and_name};
+use crate::render::{Cell, Paint, Table, Ui, csv, human, plot, run_view};
 use crate::session::Session;
 
 /// The width of a sparkline in characters.
@@ -18,49 +19,72 @@ const SPARKLINE: usize = 24;
 /// The height of a plot in lines.
 const PLOT_HEIGHT: usize = 12;
 
+/// So many points of a curve are more than a terminal can show.
+const PLOT_POINTS: usize = 800;
+
 pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    let (run, key) = find_run_and_name(&*session.store, &args.run, args.key.as_deref()).await?;
-    let all = session.store.latest_metrics(&run).await?;
+    let store = &*session.store;
+    let (run, key) = find_run_and_name(store, &args.run, args.key.as_deref()).await?;
+    let all = store.latest_metrics(&run).await?;
     let chosen: Vec<&MetricSummary> = match &key {
         Some(key) => all.iter().filter(|metric| is_called(metric, key)).collect(),
-        None => all.iter().collect(),
+        None => all.iter().filter(|metric| args.system || !is_system(&metric.key)).collect(),
     };
     if let (true, Some(key)) = (chosen.is_empty(), &key) {
         return Err(no_such_metric(key, &all));
     }
-    // One that is meant by its full name, or all of one key, need not be found among a million.
-    let wanted = match (chosen.as_slice(), &key) {
-        ([only], _) => Some(full_name(only)),
-        (several, Some(key)) if several.iter().all(|metric| metric.key == *key) => {
-            Some(key.clone())
-        }
-        _ => None,
-    };
-    let mut series = session.store.series(&run, wanted.as_deref()).await?;
-    let names: HashSet<(&str, &str)> =
-        chosen.iter().map(|metric| (metric.stage.as_str(), &*metric.key)).collect();
-    series.retain(|one| names.contains(&(one.stage.as_str(), &*one.key)));
     match args.output {
-        MetricsFormat::Json => ui.json(&to_json(&run, &chosen, &series))?,
-        MetricsFormat::Csv => ui.write(to_csv(&series).as_bytes()),
-        MetricsFormat::Table if all.is_empty() => ui.note("this run has no metrics"),
-        MetricsFormat::Table if key.is_some() => plots(ui, &chosen, &series),
-        MetricsFormat::Table => table(ui, &chosen, &series),
+        TableFormat::Table if key.is_some() => plots(ui, store, &run, &chosen, &args.with).await?,
+        TableFormat::Table => {
+            let series = series_of(store, &run, &chosen, key.as_deref()).await?;
+            table(ui, &chosen, &series);
+            let left_out = all.len() - chosen.len();
+            if chosen.is_empty() && left_out == 0 {
+                ui.note("this run has no metrics");
+            } else if left_out > 0 {
+                let text = format!(
+                    "{} of the machine: --system shows them",
+                    human::plural(left_out, "metric")
+                );
+                ui.note(ui.err.paint(Paint::Faint, text));
+            }
+        }
+        TableFormat::Json | TableFormat::Csv => {
+            let mut series = series_of(store, &run, &chosen, key.as_deref()).await?;
+            if args.points > 0 {
+                series.iter_mut().for_each(|one| curves::thin(one, args.points));
+            }
+            if args.output == TableFormat::Csv {
+                ui.write(to_csv(&series).as_bytes());
+            } else {
+                ui.json(&to_json(&run, &chosen, &series))?;
+            }
+        }
     }
     Ok(ExitCode::Success)
 }
 
-fn is_called(metric: &MetricSummary, key: &str) -> bool {
-    let of_stage = || {
-        let stage = key.strip_suffix(&*metric.key).and_then(|stage| stage.strip_suffix('.'));
-        stage.is_some_and(|stage| metric.stage.is_meant_by(stage))
+/// The whole series of these metrics.
+async fn series_of(
+    store: &dyn Store,
+    run: &RunId,
+    chosen: &[&MetricSummary],
+    key: Option<&str>,
+) -> CommandResult<Vec<Series>> {
+    // One that is meant by its full name, or all of one key, need not be found among a million.
+    let wanted = match (chosen, key) {
+        ([only], _) => Some(full_name(only)),
+        (several, Some(key)) if several.iter().all(|metric| metric.key == *key) => {
+            Some(key.to_owned())
+        }
+        _ => None,
     };
-    metric.key == key || of_stage()
-}
-
-fn full_name(metric: &MetricSummary) -> String {
-    format!("{}.{}", metric.stage, metric.key)
+    let mut series = store.series(run, wanted.as_deref()).await?;
+    let names: HashSet<(&str, &str)> =
+        chosen.iter().map(|metric| (metric.stage.as_str(), &*metric.key)).collect();
+    series.retain(|one| names.contains(&(one.stage.as_str(), &*one.key)));
+    Ok(series)
 }
 
 fn no_such_metric(key: &str, all: &[MetricSummary]) -> CommandError {
@@ -73,31 +97,16 @@ fn no_such_metric(key: &str, all: &[MetricSummary]) -> CommandError {
     }
 }
 
-/// The series of each metric, by stage and key.
-fn by_name(series: &[Series]) -> HashMap<(&str, &str), Vec<&Series>> {
-    let mut by_name: HashMap<(&str, &str), Vec<&Series>> = HashMap::new();
-    for one in series {
-        by_name.entry((one.stage.as_str(), one.key.as_str())).or_default().push(one);
-    }
-    by_name
-}
-
-/// The latest attempt's series of a metric.
-fn latest<'a>(
-    by_name: &HashMap<(&str, &str), Vec<&'a Series>>,
-    metric: &MetricSummary,
-) -> Option<&'a Series> {
-    let series = by_name.get(&(metric.stage.as_str(), metric.key.as_str()))?;
-    series.iter().max_by_key(|series| series.attempt).copied()
-}
-
 fn table(ui: &Ui, metrics: &[&MetricSummary], series: &[Series]) {
-    let by_name = by_name(series);
+    let mut by_name: HashMap<(&str, &str), &Series> = HashMap::new();
+    for one in series {
+        by_name.insert((one.stage.as_str(), one.key.as_str()), one);
+    }
     let mut table = Table::new(ui, &["metric", "last", "min", "max", "points", "curve"]);
     for metric in metrics {
         let several = metric.points > 1;
         let bound = |value: f64| if several { human::number(value) } else { String::new() };
-        let curve = match latest(&by_name, metric) {
+        let curve = match by_name.get(&(metric.stage.as_str(), metric.key.as_str())) {
             Some(series) if several => {
                 let values: Vec<f64> = series.points.iter().map(|point| point.value).collect();
                 plot::sparkline(&values, SPARKLINE)
@@ -113,37 +122,73 @@ fn table(ui: &Ui, metrics: &[&MetricSummary], series: &[Series]) {
             Cell::painted(Paint::Calm, curve),
         ]);
     }
-    table.keep_whole(&[0, 1, 2, 3, 4, 5]);
-    ui.print(table.render());
+    if !table.is_empty() {
+        table.keep_whole(&[0, 1, 2, 3, 4, 5]);
+        ui.print(table.render());
+    }
 }
 
-fn plots(ui: &Ui, metrics: &[&MetricSummary], series: &[Series]) {
-    let by_name = by_name(series);
+/// A plot for each metric; with other runs, their curves beside it on the same scale.
+async fn plots(
+    ui: &Ui,
+    store: &dyn Store,
+    run: &RunId,
+    metrics: &[&MetricSummary],
+    with: &[String],
+) -> CommandResult<()> {
     let width = usize::from(ui.width.unwrap_or(80)).min(120);
+    let mut others = Vec::new();
+    for name in with {
+        others.push(find_run(store, name).await?);
+    }
     for metric in metrics {
-        let mut line = format!(
-            "{}  {}",
-            ui.out.paint(Paint::Strong, full_name(metric)),
-            human::number(metric.value)
-        );
-        if metric.points > 1 {
-            line.push_str(&format!(
-                "  at step {} of {} points, from {} to {}",
-                human::number(metric.step as f64),
-                human::count(metric.points),
-                human::number(metric.min),
-                human::number(metric.max)
-            ));
-        }
-        ui.print(line);
-        if let Some(series) = latest(&by_name, metric).filter(|series| series.points.len() > 1) {
-            let points: Vec<(f64, f64)> =
-                series.points.iter().map(|point| (point.step as f64, point.value)).collect();
-            for line in plot::plot(&points, width, PLOT_HEIGHT) {
-                ui.print(ui.out.paint(Paint::Calm, line));
+        ui.print(headline(ui, metric));
+        let name = full_name(metric);
+        let lines = if others.is_empty() {
+            match curves::curve(store, run, &name, PLOT_POINTS).await? {
+                Some(curve) if curve.points.len() > 1 => {
+                    plot::plot(&curve.points, width, PLOT_HEIGHT)
+                }
+                _ => Vec::new(),
             }
+        } else {
+            let mut all = Vec::new();
+            for run in std::iter::once(run).chain(&others) {
+                let curve = curves::curve(store, run, &name, PLOT_POINTS).await?;
+                all.push(titled(run, curve));
+            }
+            plot::side_by_side(&all, width, PLOT_HEIGHT)
+        };
+        for line in lines {
+            ui.print(ui.out.paint(Paint::Calm, line));
         }
     }
+    Ok(())
+}
+
+fn titled(run: &RunId, curve: Option<Curve>) -> (String, Vec<(f64, f64)>) {
+    match curve.map(|curve| curve.points) {
+        Some(points) => {
+            let last = points.last().map(|point| human::number(point.1)).unwrap_or_default();
+            (format!("{run}  {last}"), points)
+        }
+        None => (format!("{run}  not measured"), Vec::new()),
+    }
+}
+
+fn headline(ui: &Ui, metric: &MetricSummary) -> String {
+    let name = ui.out.paint(Paint::Strong, full_name(metric));
+    let mut line = format!("{name}  {}", human::number(metric.value));
+    if metric.points > 1 {
+        line.push_str(&format!(
+            "  at step {} of {} points, from {} to {}",
+            human::number(metric.step as f64),
+            human::count(metric.points),
+            human::number(metric.min),
+            human::number(metric.max)
+        ));
+    }
+    line
 }
 
 fn to_json(run: &RunId, metrics: &[&MetricSummary], series: &[Series]) -> Value {
@@ -152,21 +197,20 @@ fn to_json(run: &RunId, metrics: &[&MetricSummary], series: &[Series]) -> Value 
     json!({"version": 1, "run": run, "metrics": metrics, "series": series})
 }
 
-/// One line a point. Names hold no commas or quotes; a key of a `command` stage may.
+/// One line a point.
 fn to_csv(series: &[Series]) -> String {
-    let mut csv = String::from("stage,attempt,key,step,time_us,value\n");
+    let mut sheet = String::from("stage,attempt,key,step,time_us,value\n");
     for one in series {
-        let key = if one.key.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", one.key.replace('"', "\"\""))
-        } else {
-            one.key.clone()
-        };
         for point in &one.points {
-            csv.push_str(&format!(
-                "{},{},{key},{},{},{}\n",
-                one.stage, one.attempt, point.step, point.time.0, point.value
-            ));
+            sheet.push_str(&csv::line([
+                one.stage.as_str(),
+                &one.attempt.to_string(),
+                &one.key,
+                &point.step.to_string(),
+                &point.time.0.to_string(),
+                &point.value.to_string(),
+            ]));
         }
     }
-    csv
+    sheet
 }

@@ -8,6 +8,7 @@ mod compare;
 mod completions;
 mod diff;
 mod doctor;
+mod history;
 mod init;
 mod kinds;
 mod logs;
@@ -48,6 +49,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Metrics(args) => block_on(metrics::metrics(args, global, ui)),
         Command::Compare(args) => block_on(compare::compare(args, global, ui)),
         Command::Diff(args) => block_on(diff::diff(args, global, ui)),
+        Command::History(args) => block_on(history::history(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

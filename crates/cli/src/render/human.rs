@@ -117,6 +117,16 @@ pub fn value(value: &Value) -> String {
     }
 }
 
+/// At most `limit` characters of a text, the last an ellipsis where something is cut.
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(limit.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
 /// `1 stage`, `2 stages`.
 pub fn plural(number: usize, word: &str) -> String {
     let number_text = count(number as u64);

@@ -1,6 +1,8 @@
 //! How things look: styles, tables, numbers for people, plots, and the views made of them.
 //! Nothing here asks the store; views are given what they show.
 
+pub mod columns;
+pub mod csv;
 pub mod failure;
 pub mod groups;
 pub mod human;

@@ -43,29 +43,119 @@ fn range(values: &[f64]) -> Option<(f64, f64)> {
     })
 }
 
+/// What a plot shows of the plane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Frame {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Frame {
+    /// The frame around all of these; `None` if no point is finite.
+    fn around<'a>(points: impl Iterator<Item = &'a (f64, f64)> + Clone) -> Option<Self> {
+        let finite = || points.clone().filter(|(x, y)| x.is_finite() && y.is_finite());
+        let xs: Vec<f64> = finite().map(|point| point.0).collect();
+        let ys: Vec<f64> = finite().map(|point| point.1).collect();
+        Some(Self { x: range(&xs)?, y: range(&ys)? })
+    }
+
+    /// The labels of the y axis, highest first.
+    fn labels(&self) -> [String; 2] {
+        [super::human::number(self.y.1), super::human::number(self.y.0)]
+    }
+}
+
 /// A plot of points `(x, y)`, sorted by x, drawn in braille: two dots across and four down in
 /// each character. Gives `height` lines for the curve and one for the x axis; none if no point
 /// is finite.
 pub fn plot(points: &[(f64, f64)], width: usize, height: usize) -> Vec<String> {
-    let points: Vec<(f64, f64)> =
-        points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-    let xs: Vec<f64> = points.iter().map(|point| point.0).collect();
-    let ys: Vec<f64> = points.iter().map(|point| point.1).collect();
-    let (Some((left, right)), Some((low, high))) = (range(&xs), range(&ys)) else {
-        return Vec::new();
-    };
-    let labels = [super::human::number(high), super::human::number(low)];
+    let Some(frame) = Frame::around(points.iter()) else { return Vec::new() };
+    let labels = frame.labels();
     let margin = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let columns = width.saturating_sub(margin + 3).max(8);
+    let mut lines: Vec<String> = curve(points, frame, columns, height)
+        .into_iter()
+        .enumerate()
+        .map(|(row, curve)| {
+            let label = label_of_row(&labels, row, height);
+            format!("{label:>margin$} ┤{}", curve.trim_end_matches('\u{2800}'))
+        })
+        .collect();
+    lines.push(format!("{:margin$}  {}", "", x_axis(frame, columns)));
+    lines
+}
+
+/// Plots beside each other, each with a title, all on the same scale, so that they can be
+/// compared; as many in a row as are still readable. A curve without a finite point leaves its
+/// place empty.
+pub fn side_by_side(
+    curves: &[(String, Vec<(f64, f64)>)],
+    width: usize,
+    height: usize,
+) -> Vec<String> {
+    /// The columns that a curve needs at the least, and those between two.
+    const LEAST: usize = 18;
+    const GAP: usize = 3;
+    let all = curves.iter().flat_map(|(_, points)| points);
+    let Some(frame) = Frame::around(all) else { return Vec::new() };
+    let labels = frame.labels();
+    let margin = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    let room = width.saturating_sub(margin + 2);
+    let in_a_row = ((room + GAP) / (LEAST + GAP)).clamp(1, curves.len().max(1));
+    let columns = ((room + GAP) / in_a_row).saturating_sub(GAP).max(8);
+    let mut lines = Vec::new();
+    for row_of_plots in curves.chunks(in_a_row) {
+        let gap = " ".repeat(GAP);
+        let titles: Vec<String> = row_of_plots
+            .iter()
+            .map(|(title, _)| {
+                let title: String = title.chars().take(columns).collect();
+                format!("{title:columns$}")
+            })
+            .collect();
+        lines.push(format!("{:margin$}  {}", "", titles.join(&gap)).trim_end().to_owned());
+        let drawn: Vec<Vec<String>> =
+            row_of_plots.iter().map(|(_, points)| curve(points, frame, columns, height)).collect();
+        for row in 0..height {
+            let parts: Vec<&str> = drawn.iter().map(|lines| lines[row].as_str()).collect();
+            let label = label_of_row(&labels, row, height);
+            let line = format!("{label:>margin$} ┤{}", parts.join(&gap));
+            lines.push(line.trim_end_matches(['\u{2800}', ' ']).to_owned());
+        }
+        let axes = vec![x_axis(frame, columns); row_of_plots.len()];
+        lines.push(format!("{:margin$}  {}", "", axes.join(&gap)));
+    }
+    lines
+}
+
+fn label_of_row(labels: &[String; 2], row: usize, height: usize) -> &str {
+    match row {
+        0 => &labels[0],
+        row if row + 1 == height => &labels[1],
+        _ => "",
+    }
+}
+
+/// The ends of the x axis, `columns` wide.
+fn x_axis(frame: Frame, columns: usize) -> String {
+    let (from, to) = (super::human::number(frame.x.0), super::human::number(frame.x.1));
+    let gap = columns.saturating_sub(from.chars().count() + to.chars().count());
+    format!("{from}{}{to}", " ".repeat(gap))
+}
+
+/// The lines of a curve, each `columns` characters.
+fn curve(points: &[(f64, f64)], frame: Frame, columns: usize, height: usize) -> Vec<String> {
     let (dots_across, dots_down) = (columns * 2, height * 4);
-    let scale = |value: f64, from: f64, to: f64, dots: usize| {
+    let scale = |value: f64, (from, to): (f64, f64), dots: usize| {
         let share = if to > from { (value - from) / (to - from) } else { 0.5 };
         (share * (dots - 1) as f64).round() as usize
     };
     let mut dots = vec![vec![false; dots_across]; dots_down];
     let place = |(x, y): (f64, f64)| {
-        (scale(x, left, right, dots_across), dots_down - 1 - scale(y, low, high, dots_down))
+        (scale(x, frame.x, dots_across), dots_down - 1 - scale(y, frame.y, dots_down))
     };
+    let points: Vec<(f64, f64)> =
+        points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     for pair in points.windows(2) {
         draw_line(&mut dots, place(pair[0]), place(pair[1]));
     }
@@ -73,22 +163,9 @@ pub fn plot(points: &[(f64, f64)], width: usize, height: usize) -> Vec<String> {
         let (column, row) = place(*only);
         dots[row][column] = true;
     }
-    let mut lines: Vec<String> = (0..height)
-        .map(|row| {
-            let label = match row {
-                0 => labels[0].as_str(),
-                row if row + 1 == height => labels[1].as_str(),
-                _ => "",
-            };
-            let curve: String =
-                (0..columns).map(|column| braille(&dots, column * 2, row * 4)).collect();
-            format!("{label:>margin$} ┤{}", curve.trim_end_matches('\u{2800}'))
-        })
-        .collect();
-    let (from, to) = (super::human::number(left), super::human::number(right));
-    let gap = columns.saturating_sub(from.chars().count() + to.chars().count());
-    lines.push(format!("{:margin$}  {from}{}{to}", "", " ".repeat(gap)));
-    lines
+    (0..height)
+        .map(|row| (0..columns).map(|column| braille(&dots, column * 2, row * 4)).collect())
+        .collect()
 }
 
 /// The dots of a line between two places, by Bresenham's algorithm.
@@ -153,5 +230,24 @@ mod tests {
         assert!(lines[6].trim_start().starts_with('0') && lines[6].ends_with('9'), "{lines:?}");
         assert!(plot(&[(0.0, f64::NAN)], 40, 6).is_empty());
         assert_eq!(plot(&[(0.0, 1.0)], 40, 4).len(), 5);
+    }
+
+    #[test]
+    fn plots_beside_each_other_share_a_scale_and_keep_to_the_width() {
+        let curve = |name: &str, factor: f64| {
+            let points = (0..10).map(|x| (f64::from(x), f64::from(x) * factor)).collect();
+            (name.to_owned(), points)
+        };
+        let lines = side_by_side(&[curve("A", 1.0), curve("B", 2.0)], 60, 4);
+        assert_eq!(lines.len(), 6, "{lines:?}");
+        assert!(lines[0].contains('A') && lines[0].ends_with('B'), "{lines:?}");
+        assert!(lines[1].starts_with("18 ┤"), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        // Five do not fit beside each other.
+        let five: Vec<_> = ["A", "B", "C", "D", "E"].map(|name| curve(name, 1.0)).into();
+        let lines = side_by_side(&five, 60, 4);
+        assert_eq!(lines.len(), 18, "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        assert!(side_by_side(&[("A".to_owned(), vec![(0.0, f64::NAN)])], 60, 4).is_empty());
     }
 }

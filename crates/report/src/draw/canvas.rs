@@ -88,6 +88,24 @@ impl Canvas {
         self.push(format_args!(r#"<path class="{class}" d="{data}"/>"#));
     }
 
+    /// A smooth line through points, level where it passes each.
+    pub(crate) fn flow(&mut self, class: &str, points: &[(f64, f64)]) {
+        let mut data = String::with_capacity(points.len() * 24);
+        let mut last = None;
+        for (x, y) in points {
+            match last {
+                None => data.push_str(&format!("M{} {}", short(*x), short(*y))),
+                Some((from, level)) => {
+                    let middle = short(f64::midpoint(from, *x));
+                    let (level, x, y) = (short(level), short(*x), short(*y));
+                    data.push_str(&format!("C{middle} {level} {middle} {y} {x} {y}"));
+                }
+            }
+            last = Some((*x, *y));
+        }
+        self.push(format_args!(r#"<path class="{class}" d="{data}"/>"#));
+    }
+
     pub(crate) fn text(&mut self, class: &str, place: (f64, f64), anchor: Anchor, text: &str) {
         let (x, y) = (short(place.0), short(place.1));
         let anchor = anchor_attribute(anchor);
