@@ -76,6 +76,47 @@ pub enum ArtifactError {
         /// Where it is now.
         moved_to: PathBuf,
     },
+    /// The remote refused, or cannot be reached.
+    #[error("cannot {action} {url}: {mend}")]
+    Remote {
+        /// What was tried: `read`, `write`, `list`.
+        action: &'static str,
+        /// On what. Holds no credentials.
+        url: String,
+        /// What to look at.
+        mend: String,
+        /// What the storage said. Holds no credentials either.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What lies in the remote is not the artifact of its name. It was moved aside there.
+    #[error(
+        "artifact {} is damaged at {url} ({what}) and was moved aside there; `wick rerun` makes it again",
+        digest.short()
+    )]
+    RemoteDamaged {
+        /// What was asked for.
+        digest: Digest,
+        /// The place.
+        url: String,
+        /// How it shows.
+        what: String,
+    },
+    /// An artifact does not fit on the disk.
+    #[error(
+        "artifact {} has {bytes} bytes, and {} has room for {free}: make room, or let `cache` be smaller",
+        digest.short(), path.display()
+    )]
+    NoRoom {
+        /// What was asked for.
+        digest: Digest,
+        /// How large it is.
+        bytes: u64,
+        /// How much room there is.
+        free: u64,
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
 impl ArtifactError {

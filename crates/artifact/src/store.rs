@@ -1,8 +1,7 @@
 //! The folder of artifacts.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -10,9 +9,13 @@ use std::time::SystemTime;
 
 use wick_core::{Digest, PortType};
 
+use crate::cache::Cache;
 use crate::error::{ArtifactError, ArtifactResult};
-use crate::folder::{Links, Manifest, describe, digest_file, digest_found, digest_open_file, walk};
-use crate::seal::{is_sealed, protect_folder, reseal, seal, seal_time, unprotect_folder};
+use crate::folder::{Links, describe, digest_file, digest_found, walk};
+use crate::remote::Remote;
+use crate::seal::{is_sealed, protect_folder, reseal, unprotect_folder};
+use crate::take::{seal_file, seal_folder, seal_folders, sync_folder, take};
+use crate::used;
 use crate::workspace::{Workspace, remove, sweep};
 
 const TMP: &str = "tmp";
@@ -51,12 +54,15 @@ pub struct Stored {
     pub bytes: u64,
 }
 
-/// A folder of artifacts. Any number of processes may use one folder at a time.
+/// A folder of artifacts, alone or as the cache of a [`Remote`]. Any number of processes may use
+/// one folder at a time.
 #[derive(Debug)]
 pub struct ArtifactStore {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Made at the first put: who only reads leaves no trace.
     workspace: Mutex<Option<Arc<Workspace>>>,
+    pub(crate) remote: Option<Arc<Remote>>,
+    pub(crate) cache: Cache,
 }
 
 impl ArtifactStore {
@@ -68,7 +74,22 @@ impl ArtifactStore {
         let root = folder.into();
         let tmp = root.join(TMP);
         fs::create_dir_all(&tmp).map_err(ArtifactError::io("make", &tmp))?;
-        Ok(Self { root, workspace: Mutex::new(None) })
+        Ok(Self { root, workspace: Mutex::new(None), remote: None, cache: Cache::new(None) })
+    }
+
+    /// The same folder as the cache of `remote`. What is put goes there too, and what is not in
+    /// the folder is fetched. When the folder is larger than `cache_bytes`, what was not used for
+    /// the longest time is removed from it, if it is in the remote and nobody holds it.
+    #[must_use]
+    pub fn with_remote(mut self, remote: Arc<Remote>, cache_bytes: u64) -> Self {
+        self.cache = Cache::new(Some(cache_bytes));
+        self.remote = Some(remote);
+        self
+    }
+
+    /// The remote behind the folder.
+    pub const fn remote(&self) -> Option<&Arc<Remote>> {
+        self.remote.as_ref()
     }
 
     /// The folder.
@@ -83,21 +104,28 @@ impl ArtifactStore {
         self.root.join(&name[..2]).join(name)
     }
 
-    /// Whether there is an artifact `digest`.
+    /// Whether the folder has an artifact `digest`.
     pub fn contains(&self, digest: &Digest) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok()
     }
 
     /// Takes the file or folder at `path` into the store and returns its name. It is moved, not
     /// copied, where that is possible; afterwards `path` is gone. When this returns, the
-    /// artifact is on the disk. Putting equal content again changes nothing.
+    /// artifact is on the disk, and in the remote, if there is one. Putting equal content again
+    /// changes nothing.
     ///
     /// # Errors
     /// If `path` is not of `form`; if a folder holds links, devices, names that are not UTF-8,
-    /// or more than the store takes; if the file system refuses. The store is then as it was;
-    /// what was at `path` may be gone.
+    /// or more than the store takes; if the file system or the remote refuses. The store is then
+    /// as it was, or has the artifact in its folder alone; what was at `path` may be gone.
     pub fn put(&self, path: &Path, form: impl Into<Form>) -> ArtifactResult<Stored> {
-        let form = form.into();
+        let stored = self.put_here(path, form.into())?;
+        self.share(&stored.digest, stored.bytes)?;
+        Ok(stored)
+    }
+
+    /// Takes the file or folder at `path` into the folder.
+    fn put_here(&self, path: &Path, form: Form) -> ArtifactResult<Stored> {
         let metadata = fs::symlink_metadata(path).map_err(ArtifactError::io("read", path))?;
         let found = if metadata.is_dir() {
             Some(Form::Folder)
@@ -131,14 +159,18 @@ impl ArtifactStore {
             Form::File => seal_file(held)?,
             Form::Folder => seal_folder(held)?,
         };
-        let stored = Stored { digest, bytes };
-        let place = self.path(&digest);
+        self.install(held, form, &digest)?;
+        Ok(Stored { digest, bytes })
+    }
+
+    /// Gives what lies sealed at `held` its name.
+    pub(crate) fn install(&self, held: &Path, form: Form, digest: &Digest) -> ArtifactResult<()> {
+        let place = self.path(digest);
         let parent = self.root.join(&digest.to_string()[..2]);
-        if self.has_whole(&digest)? {
+        if self.has_whole(digest)? {
             remove(held)?;
             // Whoever put it may not have come to this yet, or it failed.
-            sync_folder(&parent)?;
-            return Ok(stored);
+            return sync_folder(&parent);
         }
         match fs::create_dir(&parent) {
             Ok(()) => sync_folder(&self.root)?,
@@ -164,14 +196,27 @@ impl ArtifactStore {
             Err(error) => return Err(ArtifactError::io("rename", held)(error)),
         }
         // Also when another process renamed: it may not have come to this line yet.
-        sync_folder(&parent)?;
-        Ok(stored)
+        sync_folder(&parent)
+    }
+
+    /// Seals and installs the files of a folder or a file that were brought to `held`, each
+    /// sealed already.
+    pub(crate) fn install_fetched(
+        &self,
+        held: &Path,
+        form: Form,
+        digest: &Digest,
+    ) -> ArtifactResult<()> {
+        if form == Form::Folder {
+            seal_folders(&walk(held, Links::Refuse)?)?;
+        }
+        self.install(held, form, digest)
     }
 
     /// Whether the artifact is there and nothing speaks against it. A damaged one is moved
     /// aside, so that good bytes can take its place.
     fn has_whole(&self, digest: &Digest) -> ArtifactResult<bool> {
-        match self.open_verified(digest) {
+        match self.open_here(digest) {
             Ok(_) => Ok(true),
             Err(ArtifactError::Missing { .. } | ArtifactError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -180,25 +225,41 @@ impl ArtifactStore {
 
     /// Where the bytes of `digest` are, after a check that costs no reading as long as nothing
     /// was written to them since they were put; otherwise they are hashed, as by
-    /// [`verify`](Self::verify).
+    /// [`verify`](Self::verify). What the folder does not have is fetched from the remote. In a
+    /// cache the bytes may be removed at any time: see [`hold`](Self::hold).
     ///
     /// # Errors
     /// If there is no such artifact, if it is damaged, or if it cannot be read.
     pub fn open_verified(&self, digest: &Digest) -> ArtifactResult<PathBuf> {
+        self.or_fetched(digest, |store| store.open_here(digest))
+    }
+
+    /// The same in the folder alone.
+    pub(crate) fn open_here(&self, digest: &Digest) -> ArtifactResult<PathBuf> {
         let path = self.path(digest);
         let metadata = self.entry(digest, &path)?;
         if !is_sealed(&path, &metadata)? {
-            self.verify(digest)?;
+            self.verify_here(digest)?;
         }
+        used::note(&path, &metadata, self.cache.notices_after());
         Ok(path)
     }
 
     /// Hashes the artifact's bytes. If they are not what their name says, the entry is moved to
-    /// `quarantine/` and never served again.
+    /// `quarantine/` and never served again. What the folder does not have, or no longer whole, is
+    /// fetched from the remote.
     ///
     /// # Errors
     /// If there is no such artifact, if it is damaged, or if it cannot be read.
     pub fn verify(&self, digest: &Digest) -> ArtifactResult<Stored> {
+        self.or_fetched(digest, |store| store.verify_here(digest))
+    }
+
+    /// The same in the folder alone.
+    ///
+    /// # Errors
+    /// If the folder has no such artifact, if it is damaged, or if it cannot be read.
+    pub fn verify_here(&self, digest: &Digest) -> ArtifactResult<Stored> {
         let path = self.path(digest);
         let metadata = self.entry(digest, &path)?;
         let (content, found) = if metadata.is_dir() {
@@ -267,7 +328,7 @@ impl ArtifactStore {
         Ok(aside)
     }
 
-    fn workspace(&self) -> ArtifactResult<Arc<Workspace>> {
+    pub(crate) fn workspace(&self) -> ArtifactResult<Arc<Workspace>> {
         // A panic elsewhere leaves an Option that is whole all the same.
         let mut workspace = self.workspace.lock().unwrap_or_else(|poison| poison.into_inner());
         if let Some(workspace) = &*workspace {
@@ -277,84 +338,4 @@ impl ArtifactStore {
         *workspace = Some(Arc::clone(&made));
         Ok(made)
     }
-}
-
-/// Brings `path` to `held`, where only this process looks.
-fn take(path: &Path, held: &Path, metadata: &fs::Metadata) -> ArtifactResult<()> {
-    // A file with another name would be made read-only under that name too, and could still be
-    // written through it: such a file is copied. The same holds inside a folder.
-    if metadata.is_dir() || metadata.nlink() == 1 {
-        // A folder that moves is written to: it notes its new parent.
-        if metadata.is_dir() && metadata.mode() & 0o200 == 0 {
-            unprotect_folder(path)?;
-        }
-        match fs::rename(path, held) {
-            Ok(()) if metadata.is_dir() => return unshare(held),
-            Ok(()) => return Ok(()),
-            // On another file system.
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-            Err(error) => return Err(ArtifactError::io("move", path)(error)),
-        }
-    }
-    if metadata.is_dir() {
-        copy_folder(path, held)?;
-    } else {
-        fs::copy(path, held).map_err(ArtifactError::io("copy", path))?;
-    }
-    remove(path)
-}
-
-fn unshare(folder: &Path) -> ArtifactResult<()> {
-    for file in walk(folder, Links::Refuse)?.files {
-        if file.metadata.nlink() > 1 {
-            let copy = file.path.with_added_extension("wick-copy");
-            fs::copy(&file.path, &copy).map_err(ArtifactError::io("copy", &file.path))?;
-            fs::rename(&copy, &file.path).map_err(ArtifactError::io("rename", &copy))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy_folder(from: &Path, to: &Path) -> ArtifactResult<()> {
-    let found = walk(from, Links::Refuse)?;
-    let target = |path: &Path| match path.strip_prefix(from) {
-        Ok(rest) if !rest.as_os_str().is_empty() => to.join(rest),
-        _ => to.to_owned(),
-    };
-    for folder in &found.folders {
-        let made = target(folder);
-        fs::create_dir(&made).map_err(ArtifactError::io("make", &made))?;
-    }
-    for file in &found.files {
-        fs::copy(&file.path, target(&file.path)).map_err(ArtifactError::io("copy", &file.path))?;
-    }
-    Ok(())
-}
-
-fn seal_file(path: &Path) -> ArtifactResult<(Digest, u64)> {
-    let file = File::open(path).map_err(ArtifactError::io("open", path))?;
-    let content = digest_open_file(&file, path)?;
-    seal(&file, path)?;
-    Ok(content)
-}
-
-fn seal_folder(path: &Path) -> ArtifactResult<(Digest, u64)> {
-    let found = walk(path, Links::Refuse)?;
-    let mut manifest = Manifest::new();
-    for file in &found.files {
-        let (digest, bytes) = seal_file(&file.path)?;
-        manifest.add(&file.relative, bytes, &digest);
-    }
-    // Innermost first, the folder itself last: it stays writable until it is in its place.
-    for (place, folder) in found.folders.iter().enumerate().rev() {
-        let open = File::open(folder).map_err(ArtifactError::io("open", folder))?;
-        if place == 0 { seal_time(&open, folder)? } else { seal(&open, folder)? }
-    }
-    Ok(manifest.finish())
-}
-
-/// Makes the names in a folder durable.
-fn sync_folder(path: &Path) -> ArtifactResult<()> {
-    let folder = File::open(path).map_err(ArtifactError::io("open", path))?;
-    folder.sync_all().map_err(ArtifactError::io("flush", path))
 }
