@@ -165,6 +165,22 @@ macro_rules! impl_store {
                 self.mark_runs(runs, marks, now).await
             }
 
+            async fn run_ids(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<RunId>> {
+                self.run_ids(after, limit).await
+            }
+
+            async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>> {
+                self.purge_runs(runs).await
+            }
+
+            async fn referenced_artifacts(
+                &self,
+                after: Option<Digest>,
+                limit: u32,
+            ) -> StoreResult<Vec<(Digest, PortType, u64)>> {
+                self.referenced_artifacts(after, limit).await
+            }
+
             async fn models(&self) -> StoreResult<Vec<ModelRecord>> {
                 self.models().await
             }

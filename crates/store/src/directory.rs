@@ -51,6 +51,11 @@ impl Directories {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
     }
 
+    /// Forgets a run that is gone.
+    pub(crate) fn forget(&self, run: &RunId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(run);
+    }
+
     pub(crate) fn keep(&self, run: &RunId, directory: Directory) -> Arc<Directory> {
         let directory = Arc::new(directory);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

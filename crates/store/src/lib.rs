@@ -11,7 +11,9 @@
 mod changes;
 mod delegate;
 mod directory;
+pub mod dump;
 pub mod error;
+mod gone;
 pub mod hold;
 mod liveness;
 mod location;
@@ -27,11 +29,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use wick_core::{
-    Digest, Effect, Event, Fingerprint, ModelName, RunId, StageName, StageOrigin, Timestamp,
+    Digest, Effect, Event, Fingerprint, ModelName, PortType, RunId, StageName, StageOrigin,
+    Timestamp,
 };
 
 use location::Location;
 
+pub use dump::{Loaded, ModelDump, RunDump};
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
 pub use marks::{Mark, Marks};
@@ -207,6 +211,24 @@ pub trait Store: Send + Sync {
     /// Says all of `marks` of all of `runs`, at `now`, in one transaction. Fails with
     /// [`StoreError::NoRun`] if one of the runs is not there.
     async fn mark_runs(&self, runs: &[RunId], marks: &[Mark], now: Timestamp) -> StoreResult<()>;
+
+    // ---- all that there is ---------------------------------------------------------------
+
+    /// Runs, oldest first: at most `limit` of those that came after `after`.
+    async fn run_ids(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<RunId>>;
+
+    /// Removes deleted runs for good, with all that is known of them; gives those that are gone.
+    /// A run stays that is not [deleted](Marks::deleted), that an engine drives, or of which a run
+    /// that stays has taken outputs. Models that it registered stay too.
+    async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>>;
+
+    /// The artifacts that runs, the cache and models name, in the order of their digests: at most
+    /// `limit` of those after `after`. With each its type, and its size as far as it is known.
+    async fn referenced_artifacts(
+        &self,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> StoreResult<Vec<(Digest, PortType, u64)>>;
 
     // ---- models --------------------------------------------------------------------------
 

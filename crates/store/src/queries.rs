@@ -102,3 +102,18 @@ pub(crate) const INPUTS: &str = "
 pub(crate) const EVENTS: &str = "
     SELECT id, time, body FROM events
     WHERE run_id = (SELECT id FROM runs WHERE public_id = $1) AND id > $2 ORDER BY id";
+
+/// Runs after one of them, oldest first.
+pub(crate) const RUN_IDS: &str = "
+    SELECT public_id FROM runs
+    WHERE id > coalesce((SELECT id FROM runs WHERE public_id = $1), 0)
+    ORDER BY id LIMIT $2";
+
+/// What attempts made, in the order of the digests.
+pub(crate) const MADE: &str = "
+    SELECT digest, min(type), max(bytes) FROM outputs WHERE digest > $1
+    GROUP BY digest ORDER BY digest LIMIT $2";
+
+/// The artifacts of models, in the order of the digests.
+pub(crate) const REGISTERED: &str = "
+    SELECT DISTINCT digest FROM model_versions WHERE digest > $1 ORDER BY digest LIMIT $2";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use wick_core::{
-    AttemptState, Digest, Effect, Event, EventBody, Fingerprint, ModelName, RunId, StageName,
-    StageOrigin, Timestamp,
+    AttemptState, Digest, Effect, Event, EventBody, Fingerprint, ModelName, PortType, RunId,
+    StageName, StageOrigin, Timestamp,
 };
 use wick_store::{
     ArtifactReader, ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord,
@@ -274,6 +274,22 @@ impl Store for SimulatedStore {
 
     async fn mark_runs(&self, _: &[RunId], _: &[Mark], _: Timestamp) -> StoreResult<()> {
         Ok(())
+    }
+
+    async fn run_ids(&self, _: Option<&RunId>, _: u32) -> StoreResult<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
+    async fn purge_runs(&self, _: &[RunId]) -> StoreResult<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
+    async fn referenced_artifacts(
+        &self,
+        _: Option<Digest>,
+        _: u32,
+    ) -> StoreResult<Vec<(Digest, PortType, u64)>> {
+        Ok(Vec::new())
     }
 
     async fn models(&self) -> StoreResult<Vec<ModelRecord>> {

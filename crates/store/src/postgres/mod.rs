@@ -12,6 +12,7 @@
 mod append;
 mod columns;
 mod connect;
+mod gone;
 mod history;
 mod marks;
 mod models;
@@ -26,8 +27,8 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool};
 use wick_core::{
-    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin,
-    Timestamp,
+    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, PortType, RunId, StageName,
+    StageOrigin, Timestamp,
 };
 
 use crate::changes::Changes;

@@ -7,6 +7,7 @@
 mod append;
 mod busy;
 mod connect;
+mod gone;
 mod history;
 mod marks;
 mod models;
@@ -25,8 +26,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Either, Executor, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard};
 use wick_core::{
-    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, RunId, StageName, StageOrigin,
-    Timestamp,
+    Digest, Effect, Event, Fingerprint, MetricKey, ModelName, PortType, RunId, StageName,
+    StageOrigin, Timestamp,
 };
 
 use crate::changes::Changes;

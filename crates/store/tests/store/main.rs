@@ -2,6 +2,7 @@
 
 mod cluster;
 mod driving;
+mod gone;
 mod history;
 mod hold;
 mod marks;
@@ -44,6 +45,10 @@ macro_rules! suite {
             history::events_are_read_from_where_one_left_off,
             history::odd_texts_survive,
             history::lists_show_the_metrics_that_count,
+            gone::runs_are_told_oldest_first,
+            gone::purged_runs_leave_nothing,
+            gone::a_run_of_which_another_took_outputs_stays,
+            gone::what_is_referenced_is_told_in_pages,
             marks::marks_are_set_and_taken_away,
             marks::marks_are_all_or_nothing,
             marks::runs_are_found_by_name,

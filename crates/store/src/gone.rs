@@ -1,0 +1,74 @@
+//! Which runs can be removed, and which artifacts must stay.
+
+use std::collections::{BTreeMap, HashSet};
+
+use wick_core::{Digest, PortType};
+
+use crate::error::StoreResult;
+use crate::rows::{digest, port_type, size};
+
+/// A run that somebody wants to be rid of.
+pub(crate) struct Candidate {
+    /// It in the database.
+    pub(crate) id: i64,
+    /// Its public id.
+    pub(crate) name: String,
+}
+
+/// Those of `candidates` that can go. `taken` are pairs of a candidate and a run that has taken
+/// outputs of it: it stays as long as the other does.
+pub(crate) fn can_go(mut candidates: Vec<Candidate>, taken: &[(i64, i64)]) -> Vec<Candidate> {
+    loop {
+        let going: HashSet<i64> = candidates.iter().map(|candidate| candidate.id).collect();
+        let needed: HashSet<i64> = taken
+            .iter()
+            .filter(|(_, taker)| !going.contains(taker))
+            .map(|(source, _)| *source)
+            .collect();
+        let before = candidates.len();
+        candidates.retain(|candidate| !needed.contains(&candidate.id));
+        if candidates.len() == before {
+            return candidates;
+        }
+    }
+}
+
+/// What was made: digest, type, size.
+pub(crate) type MadeRow = (Vec<u8>, String, i64);
+
+/// The first `limit` of both pages together, in the order of the digests.
+pub(crate) fn referenced(
+    made: &[MadeRow],
+    registered: &[(Vec<u8>,)],
+    limit: u32,
+) -> StoreResult<Vec<(Digest, PortType, u64)>> {
+    let mut found = BTreeMap::new();
+    for (bytes,) in registered {
+        // Whoever made it may be gone; then nobody knows its size.
+        found.insert(digest(bytes)?, (PortType::Model, 0));
+    }
+    for (bytes, kind, length) in made {
+        found.insert(digest(bytes)?, (port_type(kind)?, size(*length)?));
+    }
+    let rows = found.into_iter().map(|(digest, (kind, bytes))| (digest, kind, bytes));
+    Ok(rows.take(limit as usize).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_stays_as_long_as_another_needs_it() {
+        let candidates = |ids: &[i64]| -> Vec<Candidate> {
+            ids.iter().map(|&id| Candidate { id, name: id.to_string() }).collect()
+        };
+        let go = |ids: &[i64], taken: &[(i64, i64)]| -> Vec<i64> {
+            can_go(candidates(ids), taken).iter().map(|candidate| candidate.id).collect()
+        };
+        assert_eq!(go(&[1, 2, 3], &[]), [1, 2, 3]);
+        assert_eq!(go(&[1, 2, 3], &[(1, 2)]), [1, 2, 3], "both go");
+        assert_eq!(go(&[1, 2, 3], &[(1, 4)]), [2, 3]);
+        assert_eq!(go(&[1, 2, 3], &[(1, 2), (2, 4)]), [3], "and what that needs");
+    }
+}
