@@ -63,6 +63,12 @@ impl Changes<'_> {
             )
         })
     }
+
+    /// Whether all of it is rows of which the batch itself tells everything: no points, which
+    /// need to know what is recorded of their series, no effects, and not the end of the run.
+    pub(crate) fn is_rows_alone(&self) -> bool {
+        self.series.is_empty() && self.effects.is_empty() && self.finished.is_none()
+    }
 }
 
 /// The instances of a stage whose list became known.

@@ -1,7 +1,7 @@
 //! Appending events: the path that every stage of every run takes, so it is kept short.
 //!
 //! A batch is folded into rows first ([`crate::changes`]). Then one text of several statements
-//! writes them, each over one JSON array, so that a batch is one round trip to the database.
+//! writes them; or one statement alone, where that is all that the batch writes ([`super::batch`]).
 
 use std::collections::HashMap;
 
@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use wick_core::{AttemptState, Event, Failure, Fingerprint, Input, Output, StageOrigin, Usage};
 
+use super::batch::Written;
 use super::runs::{array, token};
 use super::{Durability, Outcome, SqliteStore, run_all};
 use crate::changes::{
@@ -237,17 +238,17 @@ type StageColumns<'a> = (
 );
 
 /// One of the statements of a batch.
-struct Part {
-    sql: &'static str,
+pub(super) struct Part {
+    pub(super) sql: &'static str,
     /// What it binds: a JSON array. A statement without rows is left out.
-    rows: Option<String>,
+    pub(super) rows: Option<String>,
     /// How many rows it must change, and what it means if it does not.
-    expected: Option<(u64, Misfit)>,
+    pub(super) expected: Option<(u64, Misfit)>,
 }
 
 /// What does not fit the records.
 #[derive(Debug, Clone, Copy)]
-enum Misfit {
+pub(super) enum Misfit {
     /// An attempt that ended is not the one that runs.
     Stale,
     /// A stage that moved is not where it must be.
@@ -267,7 +268,7 @@ impl Part {
 }
 
 /// The statements that write `changes`, but for points and effects.
-fn parts(
+pub(super) fn parts(
     directory: &Directory,
     changes: &Changes<'_>,
     origins: &HashMap<&StageOrigin, (i64, u32)>,
@@ -382,6 +383,14 @@ impl SqliteStore {
         let mut new_keys = Vec::new();
         let durability =
             if changes.is_replaceable() { Durability::Written } else { Durability::Flushed };
+        // Nearly always. Else what does not fit is found out below, statement by statement.
+        if changes.is_rows_alone()
+            && self.write_batch(durability, directory.run, lease.engine, &parts).await?
+                == Written::Whole
+        {
+            self.keep_instances(&lease.run, &directory, &changes);
+            return Ok(());
+        }
         self.write_as(durability, async |connection| {
             self.write_rows(connection, lease, &directory, &changes, parts).await?;
             self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;

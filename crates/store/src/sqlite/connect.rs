@@ -168,7 +168,7 @@ impl SqliteStore {
         let writer = std::mem::replace(&mut *self.writer.lock().await, WriterState::Closed);
         if let WriterState::Open(writer) = writer {
             // Everything is committed; what cannot be tidied up now is at the next opening.
-            let _ = writer.close().await;
+            let _ = writer.connection.close().await;
         }
     }
 }

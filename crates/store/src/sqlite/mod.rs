@@ -5,10 +5,12 @@
 //! belongs together is sent as one text of several statements, and many rows as one JSON array.
 
 mod append;
+mod batch;
 mod busy;
 mod connect;
 mod gone;
 mod history;
+mod log_room;
 mod marks;
 mod models;
 mod points;
@@ -38,6 +40,7 @@ use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
 use crate::records::*;
+use log_room::LogRoom;
 
 /// How sure a commit is when it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,14 @@ impl Durability {
         match self {
             Durability::Flushed => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
             Durability::Written => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+        }
+    }
+
+    /// How it is set for all transactions that follow.
+    const fn pragma(self) -> &'static str {
+        match self {
+            Durability::Flushed => "PRAGMA synchronous = FULL",
+            Durability::Written => "PRAGMA synchronous = NORMAL",
         }
     }
 }
@@ -84,7 +95,7 @@ impl SqliteStore {
         Ok(Self {
             location: path.display().to_string(),
             host: this_host(),
-            writer: Mutex::new(WriterState::Open(writer)),
+            writer: Mutex::new(WriterState::Open(OpenWriter::new(writer, path))),
             options,
             readers,
             directories: Directories::default(),
@@ -98,7 +109,8 @@ impl SqliteStore {
             WriterState::Open(_) => {}
             WriterState::Broken => {
                 let writer = self.options.connect().await.map_err(|error| self.refused(error))?;
-                *guard = WriterState::Open(writer);
+                let path = Path::new(&self.location);
+                *guard = WriterState::Open(OpenWriter::new(writer, path));
             }
             WriterState::Closed => return Err(self.refused(sqlx::Error::PoolClosed)),
         }
@@ -187,7 +199,7 @@ fn refused(path: &Path, error: sqlx::Error) -> StoreError {
 /// The writing connection.
 #[derive(Debug)]
 enum WriterState {
-    Open(SqliteConnection),
+    Open(OpenWriter),
     /// A transaction ended in a way after which nothing more is known of the connection: SQLite
     /// rolls some failed ones back by itself, of which sqlx knows nothing. The next write opens
     /// another.
@@ -196,23 +208,41 @@ enum WriterState {
     Closed,
 }
 
+/// The writing connection, and what is known of it.
+#[derive(Debug)]
+struct OpenWriter {
+    connection: SqliteConnection,
+    /// How sure its commits are, once that was set.
+    durability: Option<Durability>,
+    /// Whether it was told how a batch is written: see [`batch`].
+    takes_batches: bool,
+    log_room: LogRoom,
+}
+
+impl OpenWriter {
+    /// To the store in the file `path`.
+    fn new(connection: SqliteConnection, path: &Path) -> Self {
+        let log_room = LogRoom::of(path);
+        Self { connection, durability: None, takes_batches: false, log_room }
+    }
+}
+
 /// The writing connection, held by one method at a time.
 struct Writer<'a>(MutexGuard<'a, WriterState>);
 
 impl Writer<'_> {
-    fn connection(&mut self) -> &mut SqliteConnection {
+    fn open(&mut self) -> &mut OpenWriter {
         match &mut *self.0 {
-            WriterState::Open(connection) => connection,
+            WriterState::Open(open) => open,
             _ => unreachable!("checked when it was locked, and closing takes the lock"),
         }
     }
 
     /// Lets go of the connection.
     async fn discard(mut self) {
-        if let WriterState::Open(connection) = std::mem::replace(&mut *self.0, WriterState::Broken)
-        {
+        if let WriterState::Open(open) = std::mem::replace(&mut *self.0, WriterState::Broken) {
             // It was broken before: how it closes says nothing new.
-            let _ = connection.close().await;
+            let _ = open.connection.close().await;
         }
     }
 }

@@ -307,7 +307,10 @@ impl SqliteStore {
     ) -> StoreResult<T> {
         let mut writer = self.writer().await?;
         let mut is_sound = true;
-        let result = self.transact(writer.connection(), durability, work, &mut is_sound).await;
+        let open = writer.open();
+        // Only known again when the transaction has begun with it.
+        open.durability = None;
+        let result = self.transact(&mut open.connection, durability, work, &mut is_sound).await;
         if !is_sound {
             writer.discard().await;
         }
