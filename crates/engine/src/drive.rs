@@ -24,7 +24,7 @@ use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 use crate::dispatcher::{Action, CancelMode, Dispatcher, Message, Past, Policy, Timer};
 use crate::engine::CancelHandle;
 use crate::error::{EngineError, EngineResult};
-use crate::executor::{self, Executor};
+use crate::executor::{self, Executor, Submission};
 use crate::history::History;
 use crate::identity;
 use crate::reads::Measured;
@@ -129,6 +129,8 @@ struct StageInfo {
     /// Its instances, once its list is known.
     instances: Option<Vec<StageIndex>>,
     token: Option<Token>,
+    /// The attempt whose start is on its way into the store.
+    expected: Option<Box<Submission>>,
     /// The attempt that the executor is carrying out.
     submitted: Option<u32>,
     /// How the attempt that is being finished ended.
@@ -152,6 +154,7 @@ impl StageInfo {
             is_watched: false,
             instances: None,
             token: None,
+            expected: None,
             submitted: None,
             ending: None,
             parts_recorded: false,

@@ -48,11 +48,14 @@ pub trait Executors: Send + Sync {
 /// Carries out the attempts of one run. When it is dropped it ends all that it has started.
 #[async_trait]
 pub trait Executor: Send {
-    /// Attempts will be submitted soon: a good time to start what all of them need.
+    /// The attempt will be submitted as soon as its start is recorded, or never: a good time to
+    /// make ready what it and all others need. Nothing of it may run before it is submitted, and
+    /// what was made ready for one that never is must be in nobody's way.
     ///
     /// # Errors
-    /// If none can be carried out.
-    fn warm_up(&mut self) -> EngineResult<()> {
+    /// If no attempt can be carried out.
+    fn expect(&mut self, submission: &Submission) -> EngineResult<()> {
+        let _ = submission;
         Ok(())
     }
 

@@ -154,11 +154,24 @@ impl Drive {
 
     /// Hands an attempt, whose start is recorded, to the executor.
     pub(super) fn launch(&mut self, stage: StageIndex, attempt: u32) -> EngineResult<()> {
+        let info = &mut self.stages[stage.get()];
+        let expected = info.expected.take().filter(|expected| expected.attempt == attempt);
+        let submission = expected.ok_or_else(|| {
+            EngineError::Internal("an attempt was launched that was not expected".to_owned())
+        })?;
+        info.submitted = Some(attempt);
+        info.measured = Measured::Nothing;
+        self.setup.executor.submit(*submission)
+    }
+
+    /// What the executor is to know of an attempt.
+    pub(super) fn submission(&self, stage: StageIndex, attempt: u32) -> EngineResult<Submission> {
         let planned = self.setup.plan.stage(stage);
         let info = &self.stages[stage.get()];
-        let resolved = info.resolved.as_ref().ok_or_else(|| {
-            EngineError::Internal("an attempt was launched unresolved".to_owned())
-        })?;
+        let resolved = info
+            .resolved
+            .as_ref()
+            .ok_or_else(|| EngineError::Internal("an attempt was begun unresolved".to_owned()))?;
         let inputs = resolved.inputs.iter().map(|read| SubmittedInput {
             port: read.input.port.clone(),
             item: read.input.item.clone(),
@@ -166,22 +179,18 @@ impl Drive {
             digest: read.input.digest,
             meta: read.meta.clone(),
         });
-        let submission = Submission {
+        Ok(Submission {
             plan: self.setup.plan.clone(),
             stage,
             attempt,
             token: info.token.ok_or_else(|| {
-                EngineError::Internal("an attempt was launched without its token".to_owned())
+                EngineError::Internal("an attempt was begun without its token".to_owned())
             })?,
             fingerprint: resolved.fingerprint,
             line: self.line_of(stage),
             inputs: inputs.collect(),
             folder: attempt_folder(&self.setup.folder, &planned.name, attempt),
-        };
-        let info = &mut self.stages[stage.get()];
-        info.submitted = Some(attempt);
-        info.measured = Measured::Nothing;
-        self.setup.executor.submit(submission)
+        })
     }
 
     /// Whose checkpoints the stage may go on from: those of whom it may reuse the outputs, and of

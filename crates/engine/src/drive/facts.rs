@@ -27,11 +27,15 @@ impl Drive {
             self.record_also(EventBody::StageRequeued { stage });
         }
         let body = self.body_of(fact)?;
-        if let Fact::Started { .. } = fact {
-            // Ready by the time at which the start is recorded.
-            self.setup.executor.warm_up()?;
-        }
         self.send(body, true);
+        if let Fact::Started { stage, attempt } = fact
+            && self.stages[stage.get()].resolved.is_some()
+        {
+            // Ready by the time at which the start is recorded.
+            let submission = Box::new(self.submission(stage, attempt)?);
+            self.setup.executor.expect(&submission)?;
+            self.stages[stage.get()].expected = Some(submission);
+        }
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use crate::command::COMMAND;
 use crate::command::config::CommandConfig;
 use crate::command::launch::{Passed, ProcessSpec};
 use crate::error::{EngineError, EngineResult};
-use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, run_folder};
+use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, make_attempt_folder, run_folder};
 use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
 use crate::{failure, identity, orphans};
@@ -95,6 +95,10 @@ struct LocalExecutor {
     program: Program,
     passed: Arc<Passed>,
     commands: HashMap<StageIndex, Arc<CommandConfig>>,
+    /// The folders of attempts whose start is on its way into the store.
+    ahead: HashMap<(StageIndex, u32), AheadFolder>,
+    /// Whether any of them is still to be made.
+    has_unmade: bool,
     running: HashMap<StageIndex, Running>,
     supervisor: Option<Supervisor>,
     /// What the supervisor reports, as long as it lives.
@@ -108,6 +112,12 @@ struct LocalExecutor {
     memory_kills: u64,
 }
 
+/// The folder of an attempt that is expected.
+struct AheadFolder {
+    path: PathBuf,
+    is_made: bool,
+}
+
 /// Work on files that was done on another thread.
 enum Work {
     /// An attempt's files are ready, or why not.
@@ -118,6 +128,7 @@ enum Work {
 
 /// What [`LocalExecutor::news`] waits for.
 enum Heard {
+    Leisure,
     Sent,
     Look,
     Reports(Vec<Report>),
@@ -136,14 +147,21 @@ const fn attempt_of(id: ProcessId) -> (StageIndex, u32) {
 
 #[async_trait]
 impl Executor for LocalExecutor {
-    fn warm_up(&mut self) -> EngineResult<()> {
-        self.ensure_supervisor().map(drop)
+    fn expect(&mut self, submission: &Submission) -> EngineResult<()> {
+        self.ensure_supervisor()?;
+        // Not now: whoever records the start is to begin first.
+        let folder = AheadFolder { path: submission.folder.clone(), is_made: false };
+        self.ahead.insert((submission.stage, submission.attempt), folder);
+        self.has_unmade = true;
+        Ok(())
     }
 
     /// Makes the attempt's folder and files, and asks for its process. Where that means more
     /// than a folder it happens on a thread of its own.
     fn submit(&mut self, submission: Submission) -> EngineResult<()> {
         let (stage, attempt) = (submission.stage, submission.attempt);
+        let folder_is_made =
+            self.ahead.remove(&(stage, attempt)).is_some_and(|folder| folder.is_made);
         let command = if submission.planned().kind == COMMAND {
             match self.command_config(&submission) {
                 Ok(config) => Some(config),
@@ -159,6 +177,7 @@ impl Executor for LocalExecutor {
         self.running.insert(stage, Running::new(&submission, command.clone()));
         let preparation = Preparation {
             submission,
+            folder_is_made,
             run: self.run.clone(),
             artifacts: self.artifacts.clone(),
             checkpoints: self.checkpoints.clone(),
@@ -205,6 +224,7 @@ impl Executor for LocalExecutor {
                 return Ok(std::mem::take(&mut self.news));
             }
             let unsent = self.supervisor.as_ref().is_some_and(Supervisor::has_unsent);
+            let has_unmade = self.has_unmade;
             let heard = tokio::select! {
                 biased;
                 () = flush(&mut self.supervisor), if unsent => Heard::Sent,
@@ -213,8 +233,11 @@ impl Executor for LocalExecutor {
                     reports.map_or(Heard::SupervisorLost, Heard::Reports)
                 }
                 Some(work) = self.inbox.recv() => Heard::Work(work),
+                // When nobody else has anything to do: what is recorded is on its way to the disk.
+                () = tokio::task::yield_now(), if has_unmade => Heard::Leisure,
             };
             match heard {
+                Heard::Leisure => self.make_folders_ahead(),
                 Heard::Sent => {}
                 Heard::Look => self.look(),
                 Heard::Reports(reports) => {
@@ -266,6 +289,8 @@ impl LocalExecutor {
             program: executors.program.clone(),
             passed: Arc::new(Passed::from_environment()),
             commands: HashMap::new(),
+            ahead: HashMap::new(),
+            has_unmade: false,
             running: HashMap::new(),
             supervisor: None,
             reports: None,
@@ -274,6 +299,19 @@ impl LocalExecutor {
             inbox,
             news: Vec::new(),
             memory_kills: failure::out_of_memory_kills(),
+        }
+    }
+
+    /// Makes the folders of attempts that are expected, each with an empty log, while their starts
+    /// are flushed to the disk. One that is never submitted is in nobody's way: an attempt of that
+    /// number makes its folder anew.
+    fn make_folders_ahead(&mut self) {
+        self.has_unmade = false;
+        for folder in self.ahead.values_mut().filter(|folder| !folder.is_made) {
+            // One that cannot be made is tried again in its time, which tells why.
+            folder.is_made = make_attempt_folder(&folder.path)
+                .and_then(|()| std::fs::File::create(folder.path.join(layout::LOG)))
+                .is_ok();
         }
     }
 

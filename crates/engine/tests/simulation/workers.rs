@@ -98,7 +98,7 @@ fn broken() -> EngineError {
 
 #[async_trait]
 impl Executor for SimulatedExecutor {
-    fn warm_up(&mut self) -> EngineResult<()> {
+    fn expect(&mut self, _submission: &Submission) -> EngineResult<()> {
         if self.lab.strikes(self.lab.faults.executor) { Err(broken()) } else { Ok(()) }
     }
 

@@ -49,6 +49,8 @@ const MARKS: &[&str] = &[RUN_MARK, "WICK_STAGE", "WICK_ATTEMPT", "WICK_OUTPUTS",
 /// All that is needed to make an attempt's files, on any thread.
 pub struct Preparation {
     pub submission: Submission,
+    /// Whether its folder is there, empty but for its log.
+    pub folder_is_made: bool,
     pub run: RunId,
     pub artifacts: Arc<ArtifactStore>,
     /// The folder of all checkpoints.
@@ -81,9 +83,11 @@ impl Preparation {
 
     fn prepare(&self) -> StageResult<ProcessSpec> {
         let Submission { folder, inputs, .. } = &self.submission;
-        make_attempt_folder(folder).map_err(|error| {
-            StageError::io(format!("cannot make the folder {}", folder.display()), error)
-        })?;
+        if !self.folder_is_made {
+            make_attempt_folder(folder).map_err(|error| {
+                StageError::io(format!("cannot make the folder {}", folder.display()), error)
+            })?;
+        }
         let mut paths = Vec::with_capacity(inputs.len());
         for input in inputs {
             let path = self.artifacts.open_verified(&input.digest).map_err(|error| {
