@@ -74,6 +74,29 @@ impl ArtifactStore {
         }
     }
 
+    /// Asks the remote, if there is one, for many artifacts at once:
+    /// [`is_there`](Self::is_there) then knows of those that it has.
+    ///
+    /// # Errors
+    /// If the remote cannot be asked.
+    pub fn look_for(&self, digests: &[Digest]) -> ArtifactResult<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.look_for(digests))
+    }
+
+    /// Whether all of these can be had.
+    ///
+    /// # Errors
+    /// As [`is_there`](Self::is_there).
+    pub fn are_there(&self, digests: &[Digest]) -> ArtifactResult<bool> {
+        self.look_for(digests)?;
+        for digest in digests {
+            if !self.is_there(digest)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The artifact, fetched where it is not here, kept from being cleared from the cache.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use wick_artifact::Held;
 use wick_core::{Digest, ModelName, PortType};
 use wick_stage::layout;
 
@@ -25,6 +26,8 @@ pub struct FoundModel {
     pub digest: Option<Digest>,
     /// Its files, verified where they are an artifact.
     pub folder: PathBuf,
+    /// Keeps them there, where they are an artifact.
+    _held: Option<Held>,
 }
 
 /// Finds the model that `text` means: `NAME`, `NAME@ALIAS`, `NAME@VERSION`, `RUN:STAGE.OUTPUT`
@@ -60,7 +63,7 @@ fn in_folder(text: &str) -> CommandResult<FoundModel> {
         .ok()
         .and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
         .unwrap_or_else(|| text.to_owned());
-    Ok(FoundModel { name, version: None, digest: None, folder })
+    Ok(FoundModel { name, version: None, digest: None, folder, _held: None })
 }
 
 async fn of_run(session: &Session, run: &str, output: &str) -> CommandResult<FoundModel> {
@@ -87,12 +90,8 @@ async fn of_run(session: &Session, run: &str, output: &str) -> CommandResult<Fou
             models => error.hint(format!("it made {}", models.join(", "))),
         });
     };
-    Ok(FoundModel {
-        name: format!("{}.{}", artifact.stage, artifact.port),
-        version: None,
-        folder: verified(session, &artifact.digest)?,
-        digest: Some(artifact.digest),
-    })
+    let name = format!("{}.{}", artifact.stage, artifact.port);
+    verified(session, name, None, &artifact.digest)
 }
 
 async fn registered(session: &Session, text: &str) -> CommandResult<FoundModel> {
@@ -128,21 +127,23 @@ async fn registered(session: &Session, text: &str) -> CommandResult<FoundModel> 
         ))
         .hint(format!("it has {}", known.join(", "))));
     };
-    Ok(FoundModel {
-        name: name.to_owned(),
-        version: Some(version.version),
-        folder: verified(session, &version.digest)?,
-        digest: Some(version.digest),
-    })
+    verified(session, name.to_owned(), Some(version.version), &version.digest)
 }
 
-fn verified(session: &Session, digest: &Digest) -> CommandResult<PathBuf> {
+fn verified(
+    session: &Session,
+    name: String,
+    version: Option<u32>,
+    digest: &Digest,
+) -> CommandResult<FoundModel> {
     let artifacts = session.artifacts()?;
     // Every byte, each time: what a model answers is believed, and a disk that loses a bit leaves
     // no trace in the file's time.
-    artifacts
-        .verify(digest)
+    let held = artifacts
+        .hold(digest)
+        .and_then(|held| artifacts.verify(digest).map(|_| held))
         .or_internal("cannot read the model's files")
         .map_err(|error| error.hint("running its pipeline again makes them anew"))?;
-    Ok(artifacts.path(digest))
+    let folder = held.path().to_owned();
+    Ok(FoundModel { name, version, digest: Some(*digest), folder, _held: Some(held) })
 }

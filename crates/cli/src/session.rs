@@ -4,7 +4,7 @@ use wick_artifact::ArtifactStore;
 use wick_store::Store;
 
 use crate::args::GlobalArgs;
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 use crate::project::Project;
 use crate::render::{Ui, human};
 
@@ -39,9 +39,6 @@ impl Session {
 
     /// The artifact store.
     pub fn artifacts(&self) -> CommandResult<ArtifactStore> {
-        let folder = self.project.artifacts_folder();
-        ArtifactStore::open(&folder)
-            .map_err(CommandError::internal)
-            .map_err(|error| error.context(format!("no artifacts at {}", folder.display())))
+        self.project.artifacts()
     }
 }

@@ -19,14 +19,18 @@ const MAX_VALUE_BYTES: u64 = 4 << 20;
 /// The files that the engine looks at.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// Whether the artifacts are in the artifact store and nothing speaks against their bytes.
-    fn are_there(&self, outputs: &[Output]) -> bool;
+    /// Of each of these lists, whether its artifacts are in the artifact store and nothing speaks
+    /// against their bytes.
+    ///
+    /// # Errors
+    /// If the artifact store does not tell.
+    async fn are_there(&self, outputs: &[&[Output]]) -> EngineResult<Vec<bool>>;
 
     /// What lies in the artifact of a `value`.
     ///
     /// # Errors
     /// Why it cannot be told, as a sentence fragment: it is gone, too large, or no JSON.
-    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String>;
+    async fn value(&self, digest: &Digest) -> Result<serde_json::Value, String>;
 
     /// The value of an environment variable, if it is set.
     fn variable(&self, name: &str) -> Option<String>;
@@ -68,26 +72,40 @@ impl LocalFiles {
     pub const fn new(artifacts: Arc<ArtifactStore>) -> Self {
         Self { artifacts }
     }
+
+    /// Looks at artifacts: at once where they lie in a folder, on a thread of its own where a
+    /// network may have to be waited for.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&ArtifactStore) -> EngineResult<T> + Send + 'static,
+    ) -> EngineResult<T> {
+        if self.artifacts.remote().is_none() {
+            return look(&self.artifacts);
+        }
+        let artifacts = self.artifacts.clone();
+        tokio::task::spawn_blocking(move || look(&artifacts))
+            .await
+            .map_err(|error| EngineError::Internal(error.to_string()))?
+    }
 }
 
 #[async_trait]
 impl Files for LocalFiles {
-    fn are_there(&self, outputs: &[Output]) -> bool {
-        outputs.iter().all(|output| self.artifacts.open_verified(&output.digest).is_ok())
+    async fn are_there(&self, outputs: &[&[Output]]) -> EngineResult<Vec<bool>> {
+        let digests = |outputs: &[Output]| outputs.iter().map(|output| output.digest).collect();
+        let lists: Vec<Vec<Digest>> = outputs.iter().map(|outputs| digests(outputs)).collect();
+        self.look(move |artifacts| {
+            let all: Vec<Digest> = lists.iter().flatten().copied().collect();
+            artifacts.look_for(&all)?;
+            lists.iter().map(|list| Ok(artifacts.are_there(list)?)).collect()
+        })
+        .await
     }
 
-    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
-        let path = self.artifacts.open_verified(digest).map_err(|error| error.to_string())?;
-        let file = std::fs::File::open(&path).map_err(|error| error.to_string())?;
-        let mut bytes = Vec::new();
-        // One byte more than allowed tells that there is more.
-        file.take(MAX_VALUE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > MAX_VALUE_BYTES {
-            return Err(format!("it is larger than {} MiB", MAX_VALUE_BYTES >> 20));
-        }
-        serde_json::from_slice(&bytes).map_err(|error| format!("it is no JSON: {error}"))
+    async fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
+        let digest = *digest;
+        let read = self.look(move |artifacts| Ok(read_value(artifacts, &digest))).await;
+        read.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn variable(&self, name: &str) -> Option<String> {
@@ -114,6 +132,18 @@ impl Files for LocalFiles {
         // not to run.
         tokio::task::spawn_blocking(move || drop(artifacts.sweep()));
     }
+}
+
+fn read_value(artifacts: &ArtifactStore, digest: &Digest) -> Result<serde_json::Value, String> {
+    let held = artifacts.hold(digest).map_err(|error| error.to_string())?;
+    let file = std::fs::File::open(held.path()).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells that there is more.
+    file.take(MAX_VALUE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_VALUE_BYTES {
+        return Err(format!("it is larger than {} MiB", MAX_VALUE_BYTES >> 20));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| format!("it is no JSON: {error}"))
 }
 
 fn digest_with_stamp(path: PathBuf, stamp: Option<SourceStamp>, now_ns: i64) -> Digested {

@@ -11,7 +11,7 @@ use wick_core::{
 };
 use wick_plan::fingerprint::{FingerprintParts, Materials};
 use wick_plan::{KnownList, Plan, PlannedStage, StageIndex, Treatment};
-use wick_store::{CachedOutputs, SourceStamp, Store, StoreResult};
+use wick_store::{CachedOutputs, SourceStamp, Store};
 
 use crate::error::EngineResult;
 use crate::expander::Expander;
@@ -160,15 +160,21 @@ impl Resolver {
             let verdict = self.look(plan, request).await?;
             resolutions.push(Resolution { stage: request.stage, verdict });
         }
+        let mut kept: Vec<(&mut Resolved, &KeptStage)> = Vec::new();
         for (resolution, request) in resolutions.iter_mut().zip(&requests) {
             if let Verdict::Go(resolved) = &mut resolution.verdict
                 && request.treatment != Treatment::Force
-                && let Some(kept) = self.kept.get(&plan.stage(request.stage).name)
-                && kept.fingerprint == resolved.fingerprint
-                && self.files.are_there(&kept.outputs)
+                && let Some(stage) = self.kept.get(&plan.stage(request.stage).name)
+                && stage.fingerprint == resolved.fingerprint
             {
-                resolved.found = Found::Kept(kept.clone());
+                kept.push((resolved, stage));
             }
+        }
+        let outputs: Vec<&[Output]> =
+            kept.iter().map(|(_, stage)| stage.outputs.as_slice()).collect();
+        let there = self.are_there(&outputs).await?;
+        for ((resolved, stage), _) in kept.into_iter().zip(there).filter(|(_, there)| *there) {
+            resolved.found = Found::Kept(stage.clone());
         }
         let mut wanted: Vec<(StageIndex, &mut Resolved)> = resolutions
             .iter_mut()
@@ -189,7 +195,7 @@ impl Resolver {
         let asked = Reading::asks_metrics_of(plan, stage);
         let metrics = self.metrics(&request.before, &asked).await?;
         let reading = Reading { plan, stage, before: &request.before, metrics: &metrics };
-        let verdict = match self.verdict(&reading, request.stage) {
+        let verdict = match self.verdict(&reading, request.stage).await {
             Ok(Some(verdict)) => Ok(verdict),
             Ok(None) => self.expand(&reading).await,
             Err(failure) => Err(failure),
@@ -198,14 +204,14 @@ impl Resolver {
     }
 
     /// What a stage is to do; `None` if it stands for instances.
-    fn verdict(
+    async fn verdict(
         &self,
         reading: &Reading<'_>,
         index: StageIndex,
     ) -> Result<Option<Verdict>, Failure> {
         let mut values = HashMap::new();
         for output in reading.values_asked() {
-            values.insert(output.digest, self.value(&output.digest, "`when` looks into")?);
+            values.insert(output.digest, self.value(&output.digest, "`when` looks into").await?);
         }
         if let Err(condition) = reading.condition(&values)? {
             return Ok(Some(Verdict::Skip(condition)));
@@ -220,8 +226,8 @@ impl Resolver {
         Ok(Some(Verdict::Go(Resolved { inputs, fingerprint, parts, found })))
     }
 
-    fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
-        self.files.value(digest).map_err(|why| {
+    async fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
+        self.files.value(digest).await.map_err(|why| {
             let message = format!("the value that {what} cannot be read: {why}");
             failure(FailureCause::Data, message, "let its stage write JSON of a moderate size")
         })
@@ -241,7 +247,7 @@ impl Resolver {
             failure(FailureCause::Internal, message, "run it again: `wick rerun --from` it")
         })?;
         let what = format!("is the list for {}", stage.name);
-        let items = reads::items(&stage.name, self.value(&output.digest, &what)?)?;
+        let items = reads::items(&stage.name, self.value(&output.digest, &what).await?)?;
         if items.is_empty() {
             return Ok(Verdict::Expand(Arc::new((*plan).clone()), Vec::new()));
         }
@@ -340,11 +346,16 @@ impl Resolver {
             .filter_map(|(index, stage)| Some((index, self.kept.get(&stage.name)?)))
             .collect();
         self.digest_sources(plan, known.iter().map(|(index, _)| *index)).await?;
-        Ok(known.into_iter().all(|(index, kept)| {
+        let stands = known.iter().all(|(index, kept)| {
             let parts: Vec<(String, Digest)> = kept.inputs.iter().map(reads::part_name).collect();
-            self.fingerprint(plan, index, &parts).0 == kept.fingerprint
-                && self.files.are_there(&kept.outputs)
-        }))
+            self.fingerprint(plan, *index, &parts).0 == kept.fingerprint
+        });
+        if !stands {
+            return Ok(false);
+        }
+        let outputs: Vec<&[Output]> =
+            known.iter().map(|(_, kept)| kept.outputs.as_slice()).collect();
+        Ok(self.are_there(&outputs).await?.into_iter().all(|there| there))
     }
 
     /// Guesses, from what stages of these names read in an earlier run, which fingerprints the
@@ -440,7 +451,8 @@ impl Resolver {
         &self,
         plan: &Plan,
         wanted: &mut [(StageIndex, &mut Resolved)],
-    ) -> StoreResult<()> {
+    ) -> EngineResult<()> {
+        let mut known: Vec<(usize, CachedOutputs)> = Vec::new();
         let mut asked = Vec::new();
         for (place, (index, resolved)) in wanted.iter_mut().enumerate() {
             let stage = plan.stage(*index);
@@ -452,27 +464,34 @@ impl Resolver {
             }
             let foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
             match foreseen.get(&resolved.fingerprint) {
-                Some(found) => resolved.found = self.usable(found.clone()),
+                Some(Some(found)) => known.push((place, found.clone())),
+                Some(None) => {}
                 None => asked.push(place),
             }
         }
-        if asked.is_empty() {
-            return Ok(());
+        if !asked.is_empty() {
+            let fingerprints: Vec<Fingerprint> =
+                asked.iter().map(|place| wanted[*place].1.fingerprint).collect();
+            let found = self.store.find_cached(&fingerprints).await?;
+            known.extend(
+                asked.into_iter().zip(found).filter_map(|(place, found)| Some((place, found?))),
+            );
         }
-        let fingerprints: Vec<Fingerprint> =
-            asked.iter().map(|place| wanted[*place].1.fingerprint).collect();
-        let found = self.store.find_cached(&fingerprints).await?;
-        for (place, found) in asked.into_iter().zip(found) {
-            wanted[place].1.found = self.usable(found);
+        let outputs: Vec<&[Output]> =
+            known.iter().map(|(_, found)| found.outputs.as_slice()).collect();
+        let there = self.are_there(&outputs).await?;
+        for ((place, found), _) in known.into_iter().zip(there).filter(|(_, there)| *there) {
+            wanted[place].1.found = Found::Cached(found);
         }
         Ok(())
     }
 
-    fn usable(&self, cached: Option<CachedOutputs>) -> Found {
-        match cached {
-            Some(cached) if self.files.are_there(&cached.outputs) => Found::Cached(cached),
-            _ => Found::Nothing,
+    /// Of each of these lists, whether its artifacts are there.
+    async fn are_there(&self, outputs: &[&[Output]]) -> EngineResult<Vec<bool>> {
+        if outputs.is_empty() {
+            return Ok(Vec::new());
         }
+        self.files.are_there(outputs).await
     }
 
     /// Sees to it that the digests of the stages' sources are known. A file is only read when its

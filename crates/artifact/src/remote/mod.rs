@@ -29,6 +29,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use object_store::path::Path as Key;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
@@ -40,6 +41,7 @@ pub use list::{RemoteEntry, RemoteListing};
 use crate::error::{ArtifactError, ArtifactResult};
 use crate::place::RemotePlace;
 use crate::store::Form;
+use crate::used::NOTED_AFTER;
 use error::Failed;
 use manifest::{MAX_MANIFEST_BYTES, RemoteManifest};
 
@@ -49,9 +51,12 @@ pub(crate) const BUDGET: usize = 64 << 20;
 /// How long it is believed that an artifact is there after it was seen.
 const BELIEVED: Duration = Duration::from_secs(600);
 
+/// How many artifacts are looked for at once.
+const LOOKS_AT_ONCE: usize = 32;
+
 /// A manifest older than this is written again when its artifact is used, so that its age tells
 /// how long nobody has used it.
-const REFRESH_AFTER: Duration = Duration::from_secs(6 * 3600);
+const REFRESH_AFTER: Duration = NOTED_AFTER;
 
 /// A place for artifacts in an object storage.
 #[derive(Debug)]
@@ -167,17 +172,30 @@ impl Remote {
             return Ok(true);
         }
         let digest = *digest;
-        let there = self.wait(move |client| async move {
-            let Some(age) = client.age(&digest).await? else { return Ok(false) };
-            if age > REFRESH_AFTER {
-                return client.refresh(&digest).await;
-            }
-            Ok(true)
-        })?;
+        let there = self.wait(move |client| async move { client.use_it(&digest).await })?;
         if there {
             self.saw(&digest);
         }
         Ok(there)
+    }
+
+    /// Looks for many artifacts at once, so that [`has`](Self::has) knows of those that are there.
+    pub(crate) fn look_for(&self, digests: &[Digest]) -> ArtifactResult<()> {
+        let unknown: Vec<Digest> =
+            digests.iter().filter(|digest| !self.believes(digest)).copied().collect();
+        if unknown.len() < 2 {
+            return Ok(());
+        }
+        let there: Vec<Option<Digest>> = self.wait(|client| async move {
+            let looks = stream::iter(unknown).map(|digest| {
+                let client = client.clone();
+                // What is wrong with one is told when that one is asked for.
+                async move { client.use_it(&digest).await.ok().filter(|it| *it).map(|_| digest) }
+            });
+            Ok(looks.buffer_unordered(LOOKS_AT_ONCE).collect().await)
+        })?;
+        there.into_iter().flatten().for_each(|digest| self.saw(&digest));
+        Ok(())
     }
 
     /// Whether the artifact is there at this moment. Its age stays as it is.
@@ -317,6 +335,15 @@ impl Client {
             Ok(meta) => Ok(Some(list::age(&meta))),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("look for", &key)(error)),
+        }
+    }
+
+    /// Whether the artifact is there, which counts as a use of it.
+    async fn use_it(&self, digest: &Digest) -> ArtifactResult<bool> {
+        match self.age(digest).await? {
+            None => Ok(false),
+            Some(age) if age > REFRESH_AFTER => self.refresh(digest).await,
+            Some(_) => Ok(true),
         }
     }
 

@@ -1,9 +1,10 @@
 //! `wick artifacts`: what the stages of a run made, listed or copied out.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use wick_artifact::ArtifactStore;
 use wick_core::PortType;
 use wick_store::ArtifactRecord;
 
@@ -28,11 +29,11 @@ pub async fn artifacts(args: &ArtifactsArgs, global: &GlobalArgs, ui: &Ui) -> Co
     if let Some(folder) = &args.export {
         let store = session.artifacts()?;
         for artifact in &chosen {
-            let source = store
-                .open_verified(&artifact.digest)
+            let held = store
+                .hold(&artifact.digest)
                 .or_internal(format!("cannot export {}.{}", artifact.stage, artifact.port))?;
             let target = folder.join(artifact.stage.as_str()).join(artifact.port.as_str());
-            export(&source, &target, artifact.port_type)?;
+            export(held.path(), &target, artifact.port_type)?;
             ui.note(format_args!("exported {}", target.display()));
         }
         return Ok(ExitCode::Success);
@@ -49,7 +50,8 @@ pub async fn artifacts(args: &ArtifactsArgs, global: &GlobalArgs, ui: &Ui) -> Co
                     "digest": artifact.digest,
                     "bytes": artifact.bytes,
                     "meta": artifact.meta,
-                    "path": store.path(&artifact.digest),
+                    // Of one that lies in the object storage alone, nothing.
+                    "path": path_here(&store, artifact),
                 })
             })
             .collect();
@@ -72,9 +74,23 @@ pub async fn artifacts(args: &ArtifactsArgs, global: &GlobalArgs, ui: &Ui) -> Co
     }
     ui.print(table.render());
     if let ([only], true) = (chosen.as_slice(), args.name.is_some()) {
-        ui.print(session.artifacts()?.path(&only.digest).display());
+        let store = session.artifacts()?;
+        match (path_here(&store, only), store.remote()) {
+            (Some(path), _) => ui.print(path.display()),
+            (None, Some(remote)) => ui.note(format_args!(
+                "it lies in {} and is fetched when it is needed; --export DIR copies it",
+                remote.place()
+            )),
+            (None, None) => {}
+        }
     }
     Ok(ExitCode::Success)
+}
+
+/// Where the artifact lies on this machine, or would lie if it did at all.
+fn path_here(store: &ArtifactStore, artifact: &ArtifactRecord) -> Option<PathBuf> {
+    let is_here = store.remote().is_none() || store.contains(&artifact.digest);
+    is_here.then(|| store.path(&artifact.digest))
 }
 
 /// Whether `name` is its stage, or its stage and port.

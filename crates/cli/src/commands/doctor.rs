@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 use serde_json::json;
+use wick_artifact::{ArtifactError, Remote, RemotePlace};
 
 use crate::args::{DoctorArgs, GlobalArgs};
 use crate::environment;
 use crate::error::{CommandResult, ExitCode};
-use crate::project::Project;
+use crate::project::{ArtifactsConfig, Project};
 use crate::render::{Cell, Paint, Table, Ui, human};
 
 /// Below this much free disk, runs soon fail.
@@ -149,6 +150,9 @@ fn broken_store(error: &wick_store::StoreError) -> Finding {
 }
 
 fn artifacts(project: &Project) -> Finding {
+    if let Some(ArtifactsConfig::Remote { place, cache }) = project.artifacts_place() {
+        return remote_artifacts(place, *cache);
+    }
     let folder = project.artifacts_folder();
     let existing = nearest_existing(&folder);
     let writable = rustix::fs::access(existing.as_path(), rustix::fs::Access::WRITE_OK).is_ok();
@@ -160,6 +164,27 @@ fn artifacts(project: &Project) -> Finding {
             format!("{} cannot be written", existing.display()),
             "mend its rights, or name another folder with `artifacts:` in wick.yaml",
         )
+    }
+}
+
+/// Writes, reads and removes something in the object storage.
+fn remote_artifacts(place: &RemotePlace, cache: u64) -> Finding {
+    match Remote::new(place.clone()).probe() {
+        Ok(took) => Finding::ok(
+            "artifacts",
+            format!(
+                "{place}: written, read and cleared in {}; a cache of {}",
+                human::micros(i64::try_from(took.as_micros()).unwrap_or(i64::MAX)),
+                human::bytes(cache)
+            ),
+        ),
+        Err(error) => {
+            let mend = match &error {
+                ArtifactError::Remote { mend, .. } => mend.clone(),
+                _ => "look at the place, or name another with `artifacts:`".to_owned(),
+            };
+            Finding::broken("artifacts", format!("{:#}", anyhow::Error::from(error)), mend)
+        }
     }
 }
 

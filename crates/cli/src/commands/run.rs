@@ -127,7 +127,7 @@ async fn conclude(session: &Session, history: &RunHistory, ui: &Ui) -> CommandRe
         "  {} {}, {}",
         ui.out.paint(Paint::Faint, "recorded in"),
         shown_location(&session.store.location()),
-        Project::shown(&project.artifacts_folder())
+        project.artifacts_shown()
     ));
     print_next(ui, &next_commands(session, history).await?);
     Ok(())

@@ -1,10 +1,11 @@
 //! `wick.yaml`: strict, every mistake shown at its place like those of a pipeline.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wick_pipeline::node::{Data, Node};
 use wick_pipeline::{Diagnostic, Diagnostics, FileId, Sources, units, yaml};
 
+use super::artifacts::ArtifactsConfig;
 use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::render::Ui;
 
@@ -13,8 +14,8 @@ use crate::render::Ui;
 pub struct Config {
     /// `store`: a path relative to the project, or a URL.
     pub store: Option<String>,
-    /// `artifacts`: the folder of the artifact store, relative to the project.
-    pub artifacts: Option<PathBuf>,
+    /// `artifacts`: where artifacts are kept.
+    pub artifacts: Option<ArtifactsConfig>,
     /// `slots`: how much of the machine runs may use.
     pub slots: SlotsConfig,
 }
@@ -80,7 +81,7 @@ impl Config {
             match entry.key.as_str() {
                 "store" => self.store = text(&entry.value, diagnostics),
                 "artifacts" => {
-                    self.artifacts = text(&entry.value, diagnostics).map(PathBuf::from);
+                    self.artifacts = ArtifactsConfig::take(&entry.value, diagnostics);
                 }
                 "slots" => self.slots.take(&entry.value, diagnostics),
                 _ => unknown_key(entry, &KEYS, diagnostics),
@@ -146,7 +147,11 @@ fn named(node: &Node, diagnostics: &mut Diagnostics) -> Vec<(String, u32)> {
     slots
 }
 
-fn unknown_key(entry: &wick_pipeline::Entry, known: &[&str], diagnostics: &mut Diagnostics) {
+pub(super) fn unknown_key(
+    entry: &wick_pipeline::Entry,
+    known: &[&str],
+    diagnostics: &mut Diagnostics,
+) {
     let help = diagnostics.suggest(&entry.key, known.iter().copied());
     diagnostics.push(
         Diagnostic::error("unknown-key", entry.key_span, format!("unknown key `{}`", entry.key))
@@ -154,7 +159,7 @@ fn unknown_key(entry: &wick_pipeline::Entry, known: &[&str], diagnostics: &mut D
     );
 }
 
-fn expected(what: &str, found: &Node) -> Diagnostic {
+pub(super) fn expected(what: &str, found: &Node) -> Diagnostic {
     Diagnostic::error(
         "wrong-type",
         found.span,
@@ -162,7 +167,7 @@ fn expected(what: &str, found: &Node) -> Diagnostic {
     )
 }
 
-fn text(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
+pub(super) fn text(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
     match node.as_text() {
         Some(text) if !text.is_empty() => Some(text.to_owned()),
         _ => {
@@ -188,6 +193,8 @@ fn whole(node: &Node, least: u32, diagnostics: &mut Diagnostics) -> Option<u32> 
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -197,7 +204,7 @@ mod tests {
         let (config, diagnostics) = Config::parse(source);
         assert_eq!(diagnostics, []);
         assert_eq!(config.store.as_deref(), Some("postgres://localhost/wick"));
-        assert_eq!(config.artifacts, Some(PathBuf::from("out")));
+        assert_eq!(config.artifacts, Some(ArtifactsConfig::Folder(PathBuf::from("out"))));
         assert_eq!(
             config.slots,
             SlotsConfig { cpus: Some(4), memory: Some(8_000_000_000), ..SlotsConfig::default() }
@@ -209,6 +216,46 @@ mod tests {
         for empty in ["", "# nothing\n", "{}\n"] {
             assert_eq!(Config::parse(empty.as_bytes()), (Config::default(), Vec::new()));
         }
+    }
+
+    #[test]
+    fn artifacts_may_lie_in_a_bucket() {
+        #[track_caller]
+        fn check(source: &str, url: &str, endpoint: Option<&str>, bytes: u64) {
+            let (config, diagnostics) = Config::parse(source.as_bytes());
+            assert_eq!(diagnostics, []);
+            let Some(ArtifactsConfig::Remote { place, cache }) = config.artifacts else {
+                panic!("{config:?}")
+            };
+            assert_eq!((place.to_string().as_str(), place.endpoint()), (url, endpoint));
+            assert_eq!(cache, bytes);
+        }
+        check("artifacts: s3://b/p\n", "s3://b/p", None, 20 << 30);
+        check(
+            "artifacts: {url: s3://b, endpoint: 'http://[::1]:9', region: eu-1, cache: 1MiB}\n",
+            "s3://b",
+            Some("http://[::1]:9"),
+            1 << 20,
+        );
+    }
+
+    #[test]
+    fn places_that_are_none_are_told_at_their_place() {
+        #[track_caller]
+        fn check(source: &str, expect: &str) {
+            let (_, diagnostics) = Config::parse(source.as_bytes());
+            let messages: Vec<&str> =
+                diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+            assert!(messages.len() == 1 && messages[0].contains(expect), "{messages:?}");
+        }
+        check("artifacts: ftp://b\n", "`ftp` is no storage");
+        check("artifacts: {cache: 1GiB}\n", "says no `url`");
+        check("artifacts: {url: 's3://b', cache: 3 cows}\n", "not an amount of bytes");
+        check("artifacts: {url: 's3://b', endpoint: there}\n", "an endpoint is a URL");
+        check("artifacts: {url: 'gs://b', region: eu}\n", "`gs` knows no regions");
+        check("artifacts: {url: 's3://b', bucket: c}\n", "unknown key `bucket`");
+        let (_, diagnostics) = Config::parse(b"artifacts: s3://key:hunter2@b\n");
+        assert!(!format!("{diagnostics:?}").contains("hunter2"), "{diagnostics:?}");
     }
 
     #[test]

@@ -4,11 +4,16 @@
 //! nearest one at or above its own folder; where there is none, its own folder becomes one. A
 //! command without a pipeline file looks upward from where it is typed.
 
+mod artifacts;
 mod config;
 pub mod pipelines;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use wick_artifact::{ArtifactStore, Remote};
+
+pub use artifacts::ArtifactsConfig;
 pub use config::Config;
 
 use crate::args::GlobalArgs;
@@ -21,6 +26,9 @@ pub const CONFIG_FILE: &str = "wick.yaml";
 /// The folder in a project that holds what wick writes.
 pub const STATE_FOLDER: &str = ".wick";
 
+/// The variable that names the place of artifacts, before `wick.yaml` does.
+const ARTIFACTS_VARIABLE: &str = "WICK_ARTIFACTS";
+
 /// A project.
 #[derive(Debug, Clone)]
 pub struct Project {
@@ -30,6 +38,8 @@ pub struct Project {
     pub config: Config,
     /// The store named on the command line or by WICK_STORE.
     store_override: Option<String>,
+    /// The place of artifacts named by WICK_ARTIFACTS.
+    artifacts_override: Option<ArtifactsConfig>,
 }
 
 impl Project {
@@ -70,7 +80,20 @@ impl Project {
 
     fn load(root: PathBuf, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
         let config = Config::read(&root.join(CONFIG_FILE), ui)?;
-        Ok(Self { root, config, store_override: global.store.clone() })
+        let artifacts_override = match std::env::var(ARTIFACTS_VARIABLE) {
+            Ok(text) if !text.is_empty() => Some(
+                ArtifactsConfig::from_text(&text)
+                    .or_invalid(format!("{ARTIFACTS_VARIABLE} names no place for artifacts"))?,
+            ),
+            _ => None,
+        };
+        let store_override = global.store.clone();
+        Ok(Self { root, config, store_override, artifacts_override })
+    }
+
+    /// Where artifacts are kept: the environment goes before `wick.yaml`.
+    pub fn artifacts_place(&self) -> Option<&ArtifactsConfig> {
+        self.artifacts_override.as_ref().or(self.config.artifacts.as_ref())
     }
 
     /// The folder that holds what wick writes.
@@ -78,12 +101,35 @@ impl Project {
         self.root.join(STATE_FOLDER)
     }
 
-    /// The folder of the artifact store.
+    /// The folder of artifacts; of those in an object storage, the folder of the cache.
     pub fn artifacts_folder(&self) -> PathBuf {
-        match &self.config.artifacts {
-            Some(folder) => self.root.join(folder),
-            None => self.state_folder().join("artifacts"),
+        match self.artifacts_place() {
+            Some(ArtifactsConfig::Folder(folder)) => self.root.join(folder),
+            Some(ArtifactsConfig::Remote { .. }) | None => self.state_folder().join("artifacts"),
         }
+    }
+
+    /// What to call the place of artifacts.
+    pub fn artifacts_shown(&self) -> String {
+        match self.artifacts_place() {
+            Some(ArtifactsConfig::Remote { place, .. }) => place.to_string(),
+            _ => Self::shown(&self.artifacts_folder()),
+        }
+    }
+
+    /// The artifacts, of which the folder is made if it is not there. Nothing is sent yet to an
+    /// object storage.
+    pub fn artifacts(&self) -> CommandResult<ArtifactStore> {
+        let folder = self.artifacts_folder();
+        let store = ArtifactStore::open(&folder)
+            .map_err(CommandError::internal)
+            .map_err(|error| error.context(format!("no artifacts at {}", folder.display())))?;
+        Ok(match self.artifacts_place() {
+            Some(ArtifactsConfig::Remote { place, cache }) => {
+                store.with_remote(Arc::new(Remote::new(place.clone())), *cache)
+            }
+            _ => store,
+        })
     }
 
     /// Where the experiment store is: a URL, or an absolute path. The command line goes before

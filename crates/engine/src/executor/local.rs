@@ -27,13 +27,13 @@ use wick_store::Store;
 use super::{Change, End, Executor, Executors, Made, News, StopReason, Submission};
 use crate::command::COMMAND;
 use crate::command::config::CommandConfig;
-use crate::command::launch::{Passed, ProcessSpec};
+use crate::command::launch::Passed;
 use crate::error::{EngineError, EngineResult};
 use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, make_attempt_folder, run_folder};
 use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
 use crate::{failure, identity, orphans};
-use prepare::Preparation;
+use prepare::{Preparation, Prepared};
 use running::{Look, Running};
 
 /// How often the files into which attempts report are looked at.
@@ -121,7 +121,7 @@ struct AheadFolder {
 /// Work on files that was done on another thread.
 enum Work {
     /// An attempt's files are ready, or why not.
-    Prepared(StageIndex, u32, Result<ProcessSpec, Failure>),
+    Prepared(StageIndex, u32, Result<Prepared, Failure>),
     /// An attempt's outputs are kept, or why not.
     Collected(StageIndex, u32, Result<(Made, Vec<MetricPoint>), Failure>),
 }
@@ -348,11 +348,11 @@ impl LocalExecutor {
         &mut self,
         stage: StageIndex,
         attempt: u32,
-        prepared: Result<ProcessSpec, Failure>,
+        prepared: Result<Prepared, Failure>,
     ) -> EngineResult<()> {
         let Some(running) = running(&mut self.running, stage, attempt) else { return Ok(()) };
         let usage = Usage::default();
-        let spec = match (prepared, running.stop) {
+        let Prepared { spec, inputs } = match (prepared, running.stop) {
             (Err(failure), _) => {
                 self.fail(stage, attempt, failure, usage);
                 return Ok(());
@@ -366,10 +366,11 @@ impl LocalExecutor {
                 self.fail(stage, attempt, failure::timed_out(timeout, None), usage);
                 return Ok(());
             }
-            (Ok(spec), None) => spec,
+            (Ok(prepared), None) => prepared,
         };
         let log = running.folder.join(layout::LOG);
         running.spec = Some(spec.clone());
+        running.inputs = inputs;
         let asked = self.ensure_supervisor()?.spawn(process_id(stage, attempt), &spec, &log);
         if let Err(error) = asked {
             let failure = StageError::io("cannot start it", error).to_failure();

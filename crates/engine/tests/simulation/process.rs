@@ -62,17 +62,20 @@ impl World for Process {
 
 #[async_trait]
 impl Files for Process {
-    fn are_there(&self, outputs: &[Output]) -> bool {
+    async fn are_there(&self, outputs: &[&[Output]]) -> EngineResult<Vec<bool>> {
         let now = self.lab.scheduler.now();
-        for output in outputs {
+        for output in outputs.iter().copied().flatten() {
             self.lab.judge().looked(self.id, output.digest, now);
         }
         let there = lock(&self.lab.artifacts);
-        self.lab.bug == Some(Bug::ServesWhatIsGone)
-            || outputs.iter().all(|output| there.contains(&output.digest))
+        let all = |outputs: &&[Output]| {
+            self.lab.bug == Some(Bug::ServesWhatIsGone)
+                || outputs.iter().all(|output| there.contains(&output.digest))
+        };
+        Ok(outputs.iter().map(all).collect())
     }
 
-    fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
+    async fn value(&self, digest: &Digest) -> Result<serde_json::Value, String> {
         Ok(graphs::value(digest))
     }
 

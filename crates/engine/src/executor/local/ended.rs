@@ -1,8 +1,8 @@
 //! What came of an attempt whose process has ended.
 
-use wick_core::{Exit, Failure, MetricPoint, Usage};
+use wick_core::{Exit, Failure, FailureCause, MetricPoint, Output, Usage};
 use wick_plan::StageIndex;
-use wick_stage::layout;
+use wick_stage::{StageError, layout};
 
 use super::running::{Reports, Told};
 use super::{LocalExecutor, Work, running};
@@ -74,8 +74,29 @@ impl LocalExecutor {
             self.fail(stage, attempt, failure, usage);
         } else {
             let made = Made { outputs: told.outputs, effects: told.effects };
-            self.end(stage, attempt, usage, End::Succeeded(made));
+            if self.artifacts.remote().is_some() && !made.outputs.is_empty() {
+                self.share(stage, attempt, made);
+            } else {
+                self.end(stage, attempt, usage, End::Succeeded(made));
+            }
         }
+    }
+
+    /// Brings what a worker has put into the folder to the remote, before anybody is told of it.
+    /// So no worker needs credentials, or knows that there is a remote.
+    fn share(&self, stage: StageIndex, attempt: u32, made: Made) {
+        let (work, artifacts) = (self.work.clone(), self.artifacts.clone());
+        tokio::task::spawn_blocking(move || {
+            let share = |output: &Output| {
+                artifacts.share(&output.digest, output.bytes).map_err(|error| {
+                    let what = format!("cannot keep output `{}`", output.port);
+                    StageError::new(FailureCause::Io, what).because(error).to_failure()
+                })
+            };
+            let shared = made.outputs.iter().try_for_each(share);
+            let shared = shared.map(|()| (made, Vec::new()));
+            let _ = work.send(Work::Collected(stage, attempt, shared));
+        });
     }
 
     /// What a program made is looked at, and put into the artifact store.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use wick_artifact::ArtifactStore;
+use wick_artifact::{ArtifactError, ArtifactStore, Held};
 use wick_core::{Failure, FailureCause, PortName, RunId};
 use wick_plan::InputSource;
 use wick_plan::SecretSource;
@@ -46,6 +46,14 @@ const BACKTRACE: &str = "RUST_BACKTRACE";
 /// Variables that tell a program of its attempt: those of another attempt are not handed on.
 const MARKS: &[&str] = &[RUN_MARK, "WICK_STAGE", "WICK_ATTEMPT", "WICK_OUTPUTS", "WICK_METRICS"];
 
+/// An attempt whose files are made.
+pub struct Prepared {
+    /// The process to start.
+    pub spec: ProcessSpec,
+    /// What it reads, kept where it is as long as the attempt goes on.
+    pub inputs: Vec<Held>,
+}
+
 /// All that is needed to make an attempt's files, on any thread.
 pub struct Preparation {
     pub submission: Submission,
@@ -68,7 +76,7 @@ impl Preparation {
             && self.command.as_ref().is_some_and(|config| config.outputs.is_empty())
     }
 
-    pub fn carry_out(self) -> Result<ProcessSpec, Failure> {
+    pub fn carry_out(self) -> Result<Prepared, Failure> {
         self.prepare().map_err(|error| error.to_failure())
     }
 
@@ -81,7 +89,7 @@ impl Preparation {
         }
     }
 
-    fn prepare(&self) -> StageResult<ProcessSpec> {
+    fn prepare(&self) -> StageResult<Prepared> {
         let Submission { folder, inputs, .. } = &self.submission;
         if !self.folder_is_made {
             make_attempt_folder(folder).map_err(|error| {
@@ -89,19 +97,18 @@ impl Preparation {
             })?;
         }
         let mut paths = Vec::with_capacity(inputs.len());
+        let mut held = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let path = self.artifacts.open_verified(&input.digest).map_err(|error| {
-                StageError::new(FailureCause::Data, format!("input `{}` is gone", input.port))
-                    .because(error)
-                    .help("`wick rerun` makes it again")
-            })?;
-            let path = std::path::absolute(&path).unwrap_or(path);
-            paths.push(path);
+            let input = self.artifacts.hold(&input.digest).map_err(|error| lost(input, error))?;
+            let path = input.path();
+            paths.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+            held.push(input);
         }
-        match &self.command {
-            Some(config) => self.prepare_command(config, paths),
-            None => self.prepare_worker(paths),
-        }
+        let spec = match &self.command {
+            Some(config) => self.prepare_command(config, paths)?,
+            None => self.prepare_worker(paths)?,
+        };
+        Ok(Prepared { spec, inputs: held })
     }
 
     fn prepare_command(
@@ -229,5 +236,20 @@ impl Preparation {
             Some(_) => MemoryLimit::of_program(bytes, cpus),
             None => MemoryLimit::of_worker(bytes, cpus),
         })
+    }
+}
+
+/// An input cannot be had: because it is not there any more, or because nobody can tell now.
+fn lost(input: &SubmittedInput, error: ArtifactError) -> StageError {
+    let port = &input.port;
+    match error {
+        ArtifactError::Remote { .. } | ArtifactError::NoRoom { .. } => {
+            StageError::new(FailureCause::Io, format!("input `{port}` cannot be fetched"))
+                .because(error)
+                .help("`wick rerun` goes on when that is mended; `wick doctor` looks at the place")
+        }
+        error => StageError::new(FailureCause::Data, format!("input `{port}` is gone"))
+            .because(error)
+            .help("`wick rerun` makes it again"),
     }
 }

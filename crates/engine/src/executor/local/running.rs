@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wick_artifact::Held;
 use wick_core::{
     Effect, Exit, Failure, FailureCause, MetricPoint, Output, PortName, Progress, Timestamp, Usage,
     WorkerEvent,
@@ -30,6 +31,8 @@ pub struct Running {
     pub reports: Reports,
     /// What the supervisor was asked for, once it was.
     pub spec: Option<ProcessSpec>,
+    /// What it reads.
+    pub inputs: Vec<Held>,
     pub pid: Option<u32>,
     pub pid_told: bool,
     pub stop: Option<StopReason>,
@@ -86,6 +89,7 @@ impl Running {
             folder,
             reports,
             spec: None,
+            inputs: Vec::new(),
             pid: None,
             pid_told: false,
             stop: None,
