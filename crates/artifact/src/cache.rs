@@ -77,7 +77,7 @@ impl ArtifactStore {
         if total <= bound {
             return Some(total);
         }
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.unused));
+        entries.sort_by_key(|entry| entry.last_use);
         for entry in entries {
             if total <= bound - bound / MARGIN {
                 break;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use wick_core::Digest;
@@ -12,7 +12,7 @@ use crate::error::{ArtifactError, ArtifactResult};
 use crate::folder::{Links, walk};
 use crate::seal::unprotect_folder;
 use crate::store::ArtifactStore;
-use crate::used::unused;
+use crate::used::{last_use, since};
 use crate::workspace::remove;
 
 /// An artifact in the folder.
@@ -22,8 +22,15 @@ pub struct LocalEntry {
     pub digest: Digest,
     /// How many bytes its files have.
     pub bytes: u64,
+    /// When it was last used, as far as that was noted.
+    pub last_use: SystemTime,
+}
+
+impl LocalEntry {
     /// For how long it was not used.
-    pub unused: Duration,
+    pub fn unused(&self) -> Duration {
+        since(self.last_use)
+    }
 }
 
 impl ArtifactStore {
@@ -47,7 +54,9 @@ impl ArtifactStore {
                     continue;
                 }
                 match size(&path) {
-                    Ok(Some((bytes, unused))) => entries.push(LocalEntry { digest, bytes, unused }),
+                    Ok(Some((bytes, last_use))) => {
+                        entries.push(LocalEntry { digest, bytes, last_use })
+                    }
                     Ok(None) => {}
                     Err(error) => return Err(error),
                 }
@@ -74,7 +83,7 @@ impl ArtifactStore {
         }
         // Once more, just before: it may have been used since it was listed.
         let metadata = file.metadata().map_err(ArtifactError::io("read", &path))?;
-        if unused(&metadata) < unused_for {
+        if since(last_use(&metadata)) < unused_for {
             return Ok(false);
         }
         if metadata.is_dir() {
@@ -106,18 +115,18 @@ fn names(folder: &Path) -> ArtifactResult<Vec<String>> {
     Ok(names)
 }
 
-/// The bytes of an entry, and for how long it was not used; `None` if it is gone.
-fn size(path: &Path) -> ArtifactResult<Option<(u64, Duration)>> {
+/// The bytes of an entry, and when it was last used; `None` if it is gone.
+fn size(path: &Path) -> ArtifactResult<Option<(u64, SystemTime)>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ArtifactError::io("read", path)(error)),
     };
     if !metadata.is_dir() {
-        return Ok(Some((metadata.len(), unused(&metadata))));
+        return Ok(Some((metadata.len(), last_use(&metadata))));
     }
     // What cannot be walked was not put by the store, or goes away right now.
     let bytes = walk(path, Links::Refuse)
         .map_or(0, |found| found.files.iter().map(|file| file.metadata.len()).sum());
-    Ok(Some((bytes, unused(&metadata))))
+    Ok(Some((bytes, last_use(&metadata))))
 }

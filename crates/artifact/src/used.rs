@@ -15,16 +15,23 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 /// not used must leave twice that time.
 pub const NOTED_AFTER: Duration = Duration::from_secs(6 * 3600);
 
-/// For how long the entry was not used. Of the future counts as just now.
-pub(crate) fn unused(metadata: &Metadata) -> Duration {
-    let last = metadata.atime().max(metadata.ctime());
-    let last = Duration::from_secs(u64::try_from(last).unwrap_or(0));
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + last).unwrap_or(Duration::ZERO)
+/// When the entry was last used, as far as that was noted.
+pub(crate) fn last_use(metadata: &Metadata) -> SystemTime {
+    let read = (metadata.atime(), metadata.atime_nsec());
+    let (seconds, nanos) = read.max((metadata.ctime(), metadata.ctime_nsec()));
+    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    SystemTime::UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+/// For how long something was not used that was last used at `last`. Of the future counts as just
+/// now.
+pub(crate) fn since(last: SystemTime) -> Duration {
+    SystemTime::now().duration_since(last).unwrap_or(Duration::ZERO)
 }
 
 /// Notes that the entry at `path` is used now, if that was not noted within `after`.
 pub(crate) fn note(path: &Path, metadata: &Metadata, after: Duration) {
-    if unused(metadata) < after {
+    if since(last_use(metadata)) < after {
         return;
     }
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };

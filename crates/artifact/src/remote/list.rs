@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Removes an object that may be gone already.
-    async fn delete(&self, key: &Key) -> ArtifactResult<()> {
+    pub(super) async fn delete(&self, key: &Key) -> ArtifactResult<()> {
         match self.store.delete(key).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("remove", key)(error)),

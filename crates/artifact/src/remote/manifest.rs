@@ -4,6 +4,8 @@
 //! must describe exactly the artifact whose name it bears: the digest is computed from it anew.
 //! Paths are checked besides, for a digest says nothing against a path that leads elsewhere.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use wick_core::Digest;
 
@@ -130,14 +132,21 @@ fn check_files(read: &RemoteManifest) -> Result<(), String> {
     for file in &read.files {
         check_path(&file.path)?;
     }
-    // The order is part of the digest. A file that is also a folder cannot be made.
+    // The order is part of the digest.
     for pair in read.files.windows(2) {
         let (before, after) = (&pair[0].path, &pair[1].path);
         if before >= after {
             return Err("the files of its manifest are not in order".to_owned());
         }
     }
-    Ok(())
+    let names: HashSet<&str> = read.files.iter().map(|file| file.path.as_str()).collect();
+    let is_folder = |path: &str| {
+        path.match_indices('/').any(|(at, _)| path.get(..at).is_some_and(|up| names.contains(up)))
+    };
+    match read.files.iter().find(|file| is_folder(&file.path)) {
+        Some(file) => Err(format!("in its manifest {:?} lies in a file", file.path)),
+        None => Ok(()),
+    }
 }
 
 /// Whether `path` leads to a file in the folder itself, and nowhere else.
@@ -201,6 +210,7 @@ mod tests {
         refused(&folder(&[&"a".repeat(300)]), "holds the path");
         refused(&folder(&["b", "a"]), "not in order");
         refused(&folder(&["a", "a"]), "not in order");
+        refused(&folder(&["a", "a.b", "a/b"]), "lies in a file");
     }
 
     #[test]

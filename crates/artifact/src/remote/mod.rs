@@ -21,6 +21,8 @@ mod list;
 pub(crate) mod manifest;
 mod parts;
 mod probe;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use wick_artifact::{PlaceError, RemotePlace};
 use wick_pipeline::node::Node;
 use wick_pipeline::{Diagnostic, Diagnostics, units};
 
-use super::config::{expected, text, unknown_key};
+use super::config::{text, unknown_key};
 
 /// What the folder in front of an object storage holds at most, where nothing is said.
 const CACHE_BYTES: u64 = 20 << 30;

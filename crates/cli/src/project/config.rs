@@ -159,7 +159,7 @@ pub(super) fn unknown_key(
     );
 }
 
-pub(super) fn expected(what: &str, found: &Node) -> Diagnostic {
+fn expected(what: &str, found: &Node) -> Diagnostic {
     Diagnostic::error(
         "wrong-type",
         found.span,
