@@ -14,6 +14,7 @@ use wick_stage::{Column, DatasetFacts, layout};
 
 use crate::columns::{columns_of, columns_of_frame, is_block, with_shapes};
 use crate::error::{DataError, DataResult};
+use crate::profile::{PROFILE_VERSION, Profile};
 use crate::read::csv::{self, CsvOptions};
 use crate::transform::Transform;
 
@@ -144,6 +145,18 @@ impl Dataset {
             .map_err(|error| DataError::reading(&self.table, error))
     }
 
+    /// How its values are distributed: as it was noted when a native stage wrote it, else found
+    /// out now.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub fn profile(&self) -> DataResult<Profile> {
+        match read_profile(&self.folder)? {
+            Some(profile) => Ok(profile),
+            None => Ok(Profile::of(&self.frame()?, &self.info.columns)),
+        }
+    }
+
     /// The transform that made it, if one did.
     ///
     /// # Errors
@@ -192,12 +205,43 @@ impl Dataset {
         } else {
             write_parquet(&folder.join(layout::DATASET_PARQUET), frame)?;
         }
-        write_json(&folder.join(layout::DATASET_INFO), &info)?;
+        let profile = Profile::of(frame, &info.columns);
+        let described =
+            Described { version: info.version, rows: info.rows, columns: &info.columns, profile };
+        write_json(&folder.join(layout::DATASET_INFO), &described)?;
         if let Some(transform) = transform {
             transform.write(&folder.join(layout::TRANSFORM))?;
         }
         Ok(info)
     }
+}
+
+/// `dataset.json` as it is written: with the profile, which only those read who ask for it.
+#[derive(Serialize)]
+struct Described<'a> {
+    version: u32,
+    rows: u64,
+    columns: &'a [Column],
+    profile: Profile,
+}
+
+/// The profile in a dataset's description; none where a program outside wrote it, or another
+/// version of `wick`.
+fn read_profile(folder: &Path) -> DataResult<Option<Profile>> {
+    #[derive(Deserialize)]
+    struct Profiled {
+        #[serde(default)]
+        profile: serde_json::Value,
+    }
+    let path = folder.join(layout::DATASET_INFO);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DataError::io("read", path, error)),
+    };
+    let Ok(Profiled { profile }) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    let profile: Option<Profile> = serde_json::from_value(profile).ok();
+    Ok(profile.filter(|profile| profile.version == PROFILE_VERSION))
 }
 
 /// The one table of a dataset.
@@ -321,10 +365,15 @@ mod tests {
         assert_eq!(dataset.info(), &info);
         assert!(dataset.frame().expect("read").equals(&frame));
         assert!(dataset.transform().expect("none").is_none());
+        let noted = read_profile(folder.path()).expect("read").expect("it is noted");
+        assert_eq!(noted, dataset.profile().expect("read"));
+        assert_eq!(noted.columns[0].numbers.as_ref().map(|numbers| numbers.mean), Some(2.0));
         let error = dataset.frame_of(&["bb"]).expect_err("no such column");
         assert_eq!(error.mend(), Some("did you mean `b`?"));
         fs::remove_file(folder.path().join("dataset.json")).expect("removed");
-        assert_eq!(Dataset::open(folder.path()).expect("open").info(), &info);
+        let dataset = Dataset::open(folder.path()).expect("open");
+        assert_eq!(dataset.info(), &info);
+        assert_eq!(dataset.profile().expect("found out"), noted);
     }
 
     #[test]
