@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use wick_core::{
     Effect, Event, EventBody, Failure, Fingerprint, MetricKey, MetricPoint, Output, RunState,
-    StageName, Token, Usage,
+    StageName, Timestamp, Token, Usage,
 };
 use wick_plan::{Plan, StageIndex, Treatment, Treatments};
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
@@ -119,6 +119,9 @@ struct StageInfo {
     /// Whether the store still knows it as it was left by an earlier drive.
     has_ended: bool,
     resolved: Option<Resolved>,
+    /// Since when its next attempt could be made: when all that it needs was there, or since it
+    /// is to be tried again.
+    queued: Option<Timestamp>,
     /// Why it is skipped, if its condition does not hold.
     condition: String,
     outputs: Vec<Output>,
@@ -148,6 +151,7 @@ impl StageInfo {
             first_attempt: past.attempts + 1,
             has_ended: past.state.has_outputs() && !past.leave,
             resolved: None,
+            queued: None,
             condition: String::new(),
             outputs: Vec::new(),
             measured: Measured::Nothing,
@@ -403,6 +407,9 @@ impl Drive {
             self.timers.pop();
             match rings {
                 Rings::Attempt(stage, attempt, timer) => {
+                    if timer == Timer::Retry {
+                        self.stages[stage.get()].queued = Some(self.setup.world.now());
+                    }
                     self.tell(Message::Timer { stage, attempt, timer })?;
                 }
                 Rings::Run => {

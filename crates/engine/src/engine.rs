@@ -19,9 +19,11 @@ use crate::executor::local::LocalExecutors;
 use crate::expander::Expander;
 use crate::files::{Files, LocalFiles, path_text};
 use crate::history::{History, OldRun, read_by};
+use crate::meter::Carbon;
 use crate::process::Program;
 use crate::report::{Began, Reporter, RunOutcome};
 use crate::resolver::{Kept, Resolver};
+use crate::secrets;
 use crate::slots::Slots;
 use crate::wake;
 use crate::world::{RealWorld, World};
@@ -71,6 +73,11 @@ pub struct RunOptions {
     pub pipeline_text: String,
     /// What is recorded of machine, versions and code: an object.
     pub environment: Value,
+    /// What differs from the commit that is checked out, in the working tree of the code. The
+    /// pipeline's secrets are taken out of it.
+    pub git_diff: Option<String>,
+    /// What energy costs.
+    pub carbon: Carbon,
     /// By which the run can be cancelled.
     pub cancel: CancelHandle,
 }
@@ -88,6 +95,8 @@ impl RunOptions {
             expander: None,
             pipeline_text: pipeline_text.into(),
             environment: Value::Object(serde_json::Map::new()),
+            git_diff: None,
+            carbon: Carbon::default(),
             cancel: CancelHandle::default(),
         }
     }
@@ -221,7 +230,7 @@ impl Engine {
         };
         let run = lease.run.clone();
         let folder = self.run_folder(&run);
-        let executor = executors.begin(&run)?;
+        let executor = executors.begin(&run, options.carbon)?;
         files.sweep();
         self.foresee(&resolver, &plan, Some(&run), options.rerun.as_ref()).await?;
         reporter.run_started(&run, &plan, &folder);
@@ -303,6 +312,8 @@ impl Engine {
         options: &RunOptions,
         engine: &EngineId,
     ) -> EngineResult<Lease> {
+        // Nobody has to write a secret into a file of the repository, and some do.
+        let masks = secrets::masks_of(&plan.secrets);
         let new = NewRun {
             id: RunId::from_random(self.parts.world.random()?),
             experiment: plan.experiment.clone(),
@@ -313,7 +324,7 @@ impl Engine {
             params: plan.params.clone(),
             overridden: plan.overridden.clone(),
             environment: options.environment.clone(),
-            git_diff: None,
+            git_diff: options.git_diff.as_deref().map(|diff| masks.mask(diff)),
             plan: plan.digest(),
             stages: plan.stages.iter().map(|s| (s.name.clone(), s.kind.clone())).collect(),
         };

@@ -23,6 +23,7 @@ use wick_store::Store;
 
 pub use crate::dispatcher::StopReason;
 use crate::error::EngineResult;
+use crate::meter::Carbon;
 
 /// Makes the executor of each run.
 #[async_trait]
@@ -38,11 +39,11 @@ pub trait Executors: Send + Sync {
         Ok(())
     }
 
-    /// Makes ready to carry out the attempts of `run`.
+    /// Makes ready to carry out the attempts of `run`; `carbon` says what energy costs.
     ///
     /// # Errors
     /// If that cannot be, so that nothing can run.
-    fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>>;
+    fn begin(&self, run: &RunId, carbon: Carbon) -> EngineResult<Box<dyn Executor>>;
 }
 
 /// Carries out the attempts of one run. When it is dropped it ends all that it has started.

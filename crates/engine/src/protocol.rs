@@ -15,7 +15,7 @@ use crate::cgroup::GroupUsage;
 use crate::memory::MemoryLimit;
 
 /// The version of this protocol.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest frame, in bytes: above the system's own limit for arguments and environment.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -125,6 +125,10 @@ pub enum Report {
         cpu_micros: u64,
         /// The largest resident memory, in bytes.
         max_rss_bytes: u64,
+        /// What it and its finished children have read from disks, in bytes.
+        read_bytes: u64,
+        /// What they have written to disks, in bytes.
+        written_bytes: u64,
         /// What its control group says of its memory, if it had one.
         group: Option<GroupUsage>,
     },
@@ -233,11 +237,21 @@ pub fn put_report(out: &mut Vec<u8>, report: &Report) {
             out.push(*step as u8);
             out.extend_from_slice(&errno.to_le_bytes());
         }),
-        Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes, group } => {
+        Report::Exited {
+            id,
+            status,
+            wall_micros,
+            cpu_micros,
+            max_rss_bytes,
+            read_bytes,
+            written_bytes,
+            group,
+        } => {
             frame(out, EXITED, |out| {
                 out.extend_from_slice(&id.to_le_bytes());
                 out.extend_from_slice(&status.to_le_bytes());
-                for number in [wall_micros, cpu_micros, max_rss_bytes] {
+                let numbers = [wall_micros, cpu_micros, max_rss_bytes, read_bytes, written_bytes];
+                for number in numbers {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
                 out.push(u8::from(group.is_some()));
@@ -381,6 +395,8 @@ pub fn read_report(frame: &[u8]) -> io::Result<Report> {
             wall_micros: body.u64()?,
             cpu_micros: body.u64()?,
             max_rss_bytes: body.u64()?,
+            read_bytes: body.u64()?,
+            written_bytes: body.u64()?,
             group: {
                 let [is_there] = body.array::<1>()?;
                 let usage = GroupUsage { kills: body.u32()?, peak_bytes: body.u64()? };
@@ -449,6 +465,8 @@ mod tests {
                 wall_micros: 5,
                 cpu_micros: 6,
                 max_rss_bytes: 1 << 40,
+                read_bytes: 7,
+                written_bytes: 8,
                 group: Some(GroupUsage { kills: 1, peak_bytes: 9 }),
             },
             Report::Exited {
@@ -457,6 +475,8 @@ mod tests {
                 wall_micros: 1,
                 cpu_micros: 1,
                 max_rss_bytes: 1,
+                read_bytes: 0,
+                written_bytes: 1 << 50,
                 group: None,
             },
         ];

@@ -94,6 +94,12 @@ impl Values {
     }
 }
 
+/// What must not be seen of all `secrets` whose values can be found.
+pub fn masks_of(secrets: &[Secret]) -> Masks {
+    let values: Vec<String> = secrets.iter().filter_map(|secret| value_of(secret).ok()).collect();
+    Masks::of(values.iter().map(String::as_str))
+}
+
 fn value_of(secret: &Secret) -> StageResult<String> {
     let name = &secret.name;
     let refused = |why: String, help: &str| {
@@ -171,6 +177,18 @@ mod tests {
         assert_eq!(put.expect("replaced"), "x:correct horse:r");
         assert_eq!(values.masks().mask("<correct horse>"), "<***>");
         assert_eq!(format!("{values:?}"), "[\"password\"]");
+    }
+
+    #[test]
+    fn what_is_known_of_secrets_is_masked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        std::fs::write(&file, "correct horse\n").expect("written");
+        let secrets = [
+            secret("gone", SecretSource::File(folder.path().join("gone"))),
+            secret("password", SecretSource::File(file)),
+        ];
+        assert_eq!(masks_of(&secrets).mask("+the correct horse"), "+the ***");
     }
 
     #[test]

@@ -26,6 +26,8 @@ use wick_store::{StageRecord, Store};
 mod features;
 #[path = "runs/processes.rs"]
 mod processes;
+#[path = "runs/recorded.rs"]
+mod recorded;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -60,7 +62,9 @@ fn main() -> ExitCode {
     ];
     let filter = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
     let mut failed = 0;
-    for (name, test) in tests.iter().chain(features::TESTS).chain(processes::TESTS) {
+    for (name, test) in
+        tests.iter().chain(features::TESTS).chain(processes::TESTS).chain(recorded::TESTS)
+    {
         if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }

@@ -25,7 +25,11 @@ impl Drive {
             let treatment = self.stages[stage.get()].treatment;
             Request { stage, before: self.before(stage), treatment }
         };
-        let requests: Vec<Request> = stages.into_iter().map(request).collect();
+        let requests: Vec<Request> = stages.iter().copied().map(request).collect();
+        let now = self.setup.world.now();
+        for stage in stages {
+            self.stages[stage.get()].queued = Some(now);
+        }
         let (resolver, news) = (self.setup.resolver.clone(), self.news.clone());
         let plan = self.setup.plan.clone();
         let mut task: Task = Box::pin(async move {

@@ -68,7 +68,7 @@ impl Drive {
                         attempt,
                         token,
                         fingerprint: Fingerprint(Digest::from_bytes([0; 32])),
-                        queued: None,
+                        queued: info.queued,
                         inputs: Vec::new(),
                         parts: None,
                     });
@@ -80,7 +80,7 @@ impl Drive {
                     attempt,
                     token,
                     fingerprint: resolved.fingerprint,
-                    queued: None,
+                    queued: info.queued,
                     inputs: recorded(&resolved.inputs),
                     parts,
                 }

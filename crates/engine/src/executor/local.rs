@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -30,6 +30,9 @@ use crate::command::config::CommandConfig;
 use crate::command::launch::Passed;
 use crate::error::{EngineError, EngineResult};
 use crate::folder::{CHECKPOINTS_KEPT, checkpoints_folder, make_attempt_folder, run_folder};
+use crate::meter::Carbon;
+use crate::meter::energy::EnergyMeter;
+use crate::meter::sampler::{Sample, SamplerThread, Watch};
 use crate::process::{self, Program, Supervisor};
 use crate::protocol::{ProcessId, Report};
 use crate::{failure, identity, orphans};
@@ -74,11 +77,11 @@ impl Executors for LocalExecutors {
         run_folder(&self.project, run)
     }
 
-    fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>> {
+    fn begin(&self, run: &RunId, carbon: Carbon) -> EngineResult<Box<dyn Executor>> {
         let folder = self.run_folder(run);
         std::fs::create_dir_all(&folder)
             .map_err(EngineError::system(format!("make the folder {}", folder.display())))?;
-        let mut executor = LocalExecutor::new(run.clone(), self);
+        let mut executor = LocalExecutor::new(run.clone(), self, carbon);
         executor.sweep_checkpoints();
         Ok(Box::new(executor))
     }
@@ -110,6 +113,11 @@ struct LocalExecutor {
     news: Vec<News>,
     /// How many processes had been killed for memory when last seen.
     memory_kills: u64,
+    /// When this began: the time of the meters goes by it.
+    clock: Instant,
+    sampler: SamplerThread,
+    energy: EnergyMeter,
+    carbon: Carbon,
 }
 
 /// The folder of an attempt that is expected.
@@ -124,6 +132,8 @@ enum Work {
     Prepared(StageIndex, u32, Result<Prepared, Failure>),
     /// An attempt's outputs are kept, or why not.
     Collected(StageIndex, u32, Result<(Made, Vec<MetricPoint>), Failure>),
+    /// An attempt was looked at.
+    Sampled(Sample),
 }
 
 /// What [`LocalExecutor::news`] waits for.
@@ -166,7 +176,7 @@ impl Executor for LocalExecutor {
             match self.command_config(&submission) {
                 Ok(config) => Some(config),
                 Err(failure) => {
-                    self.running.insert(stage, Running::new(&submission, None));
+                    self.running.insert(stage, Running::new(&submission, None, None));
                     self.fail(stage, attempt, failure, Usage::default());
                     return Ok(());
                 }
@@ -174,7 +184,8 @@ impl Executor for LocalExecutor {
         } else {
             None
         };
-        self.running.insert(stage, Running::new(&submission, command.clone()));
+        let begun = self.energy.mark();
+        self.running.insert(stage, Running::new(&submission, command.clone(), begun));
         let preparation = Preparation {
             submission,
             folder_is_made,
@@ -250,6 +261,7 @@ impl Executor for LocalExecutor {
                 Heard::Work(Work::Collected(stage, attempt, collected)) => {
                     self.collected(stage, attempt, collected);
                 }
+                Heard::Work(Work::Sampled(sample)) => self.sampled(sample),
             }
         }
     }
@@ -277,10 +289,11 @@ fn running(
 }
 
 impl LocalExecutor {
-    fn new(run: RunId, executors: &LocalExecutors) -> Self {
+    fn new(run: RunId, executors: &LocalExecutors, carbon: Carbon) -> Self {
         let (work, inbox) = mpsc::unbounded_channel();
         let mut tails = tokio::time::interval(TAIL_INTERVAL);
         tails.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clock = Instant::now();
         Self {
             run,
             artifacts: executors.artifacts.clone(),
@@ -299,6 +312,10 @@ impl LocalExecutor {
             inbox,
             news: Vec::new(),
             memory_kills: failure::out_of_memory_kills(),
+            clock,
+            sampler: SamplerThread::new(clock),
+            energy: EnergyMeter::default(),
+            carbon,
         }
     }
 
@@ -383,9 +400,18 @@ impl LocalExecutor {
     /// Takes what attempts have reported since the last look, and tells of the processes that
     /// have lived long enough to be worth a word.
     fn look(&mut self) {
-        let now = identity::now();
+        let (now, elapsed) = (identity::now(), self.clock.elapsed());
+        self.energy.tick(elapsed);
         for (&stage, running) in &mut self.running {
             let attempt = running.attempt;
+            if let Some((leader, begun)) = running.to_watch(elapsed) {
+                let wants_gpus = running.planned().resources.gpus > 0;
+                let id = process_id(stage, attempt);
+                let work = self.work.clone();
+                self.sampler.watch(Watch { id, leader, begun, wants_gpus }, move |sample| {
+                    let _ = work.send(Work::Sampled(sample));
+                });
+            }
             let mut tell = |change| self.news.push(News { stage, attempt, change });
             if let Some(pid) = running.pid.filter(|_| !running.pid_told) {
                 running.pid_told = true;
@@ -407,8 +433,10 @@ impl LocalExecutor {
             Report::Hello(_) => {}
             Report::Spawned { id, pid } => {
                 let (stage, attempt) = attempt_of(id);
+                let elapsed = self.clock.elapsed();
                 if let Some(running) = running(&mut self.running, stage, attempt) {
                     running.pid = Some(pid);
+                    running.spawned = elapsed;
                 }
             }
             Report::Refused { id, step, errno } => {
@@ -419,12 +447,50 @@ impl LocalExecutor {
                     self.fail(stage, attempt, failure, Usage::default());
                 }
             }
-            Report::Exited { id, status, wall_micros, cpu_micros, max_rss_bytes, group } => {
+            Report::Exited {
+                id,
+                status,
+                wall_micros,
+                cpu_micros,
+                max_rss_bytes,
+                read_bytes,
+                written_bytes,
+                group,
+            } => {
                 let (stage, attempt) = attempt_of(id);
-                let usage = Usage { wall_micros, cpu_micros, max_rss_bytes, ..Usage::default() };
+                let usage = Usage {
+                    wall_micros,
+                    cpu_micros,
+                    max_rss_bytes,
+                    read_bytes: Some(read_bytes),
+                    written_bytes: Some(written_bytes),
+                    ..Usage::default()
+                };
+                let usage = self.metered(stage, attempt, usage);
                 self.exited(stage, attempt, failure::exit_of(status), usage, group);
             }
         }
+    }
+
+    /// An attempt was looked at.
+    fn sampled(&mut self, sample: Sample) {
+        let (stage, attempt) = attempt_of(sample.id);
+        if let Some(running) = running(&mut self.running, stage, attempt) {
+            running.seen = sample.seen;
+            self.tell(stage, attempt, Change::Measured(sample.points));
+        }
+    }
+
+    /// What an attempt used whose process has ended: with what was seen of it meanwhile, and the
+    /// energy that it took.
+    fn metered(&mut self, stage: StageIndex, attempt: u32, mut usage: Usage) -> Usage {
+        let Some(running) = running(&mut self.running, stage, attempt) else { return usage };
+        running.seen.complete(&mut usage);
+        let wall = Duration::from_micros(usage.wall_micros);
+        let (begun, now) = (running.begun, self.clock.elapsed());
+        let counted = self.energy.share(begun, usage.cpu_micros, wall, now);
+        self.carbon.charge(&mut usage, counted, running.seen.gpu_joules);
+        usage
     }
 
     fn ensure_supervisor(&mut self) -> EngineResult<&mut Supervisor> {

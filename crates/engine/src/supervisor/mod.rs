@@ -46,6 +46,9 @@ const REPORT_DELAY: Duration = Duration::from_millis(5);
 /// costs as much as a tenth of a short attempt, and one look serves many of them.
 const STRAYS_DELAY: Duration = Duration::from_millis(50);
 
+/// The unit in which the system counts what a process reads from disks and writes to them.
+const BLOCK: u64 = 512;
+
 /// How often it is tried to take away a control group whose processes are ending.
 const GROUP_DELAY: Duration = Duration::from_millis(5);
 
@@ -379,6 +382,8 @@ impl Supervisor {
             wall_micros: now.duration_since(child.started).as_micros() as u64,
             cpu_micros: micros(usage.ru_utime) + micros(usage.ru_stime),
             max_rss_bytes: usage.ru_maxrss as u64 * 1024,
+            read_bytes: usage.ru_inblock as u64 * BLOCK,
+            written_bytes: usage.ru_oublock as u64 * BLOCK,
             group: child.group.as_ref().map(Group::usage),
         };
         self.leave(child.group);

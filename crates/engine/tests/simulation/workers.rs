@@ -14,7 +14,7 @@ use wick_core::{
     Digest, Exit, Failure, FailureCause, MetricPoint, Output, Progress, RunId, Token, Usage,
 };
 use wick_engine::executor::{Change, End, Executor, Executors, Made, News, StopReason, Submission};
-use wick_engine::{EngineError, EngineResult};
+use wick_engine::{Carbon, EngineError, EngineResult};
 use wick_plan::StageIndex;
 
 use crate::bugs::Bug;
@@ -80,7 +80,7 @@ impl Executors for SimulatedExecutors {
         PathBuf::from("/runs").join(run.as_str())
     }
 
-    fn begin(&self, run: &RunId) -> EngineResult<Box<dyn Executor>> {
+    fn begin(&self, run: &RunId, _: Carbon) -> EngineResult<Box<dyn Executor>> {
         Ok(Box::new(SimulatedExecutor {
             lab: self.lab.clone(),
             process: self.process,

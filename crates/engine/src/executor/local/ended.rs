@@ -5,7 +5,7 @@ use wick_plan::StageIndex;
 use wick_stage::{StageError, layout};
 
 use super::running::{Reports, Told};
-use super::{LocalExecutor, Work, running};
+use super::{LocalExecutor, Work, process_id, running};
 use crate::cgroup::GroupUsage;
 use crate::command::collect;
 use crate::dispatcher::StopReason;
@@ -201,7 +201,10 @@ impl LocalExecutor {
 
     /// The last word on an attempt.
     pub(super) fn end(&mut self, stage: StageIndex, attempt: u32, usage: Usage, end: End) {
-        if self.running.remove(&stage).is_some() {
+        if let Some(running) = self.running.remove(&stage) {
+            if running.is_watched {
+                self.sampler.forget(process_id(stage, attempt));
+            }
             self.tell(stage, attempt, Change::Ended { usage, end });
         }
     }

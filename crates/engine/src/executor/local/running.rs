@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wick_artifact::Held;
 use wick_core::{
@@ -20,6 +21,8 @@ use crate::folder::COMMAND_METRICS;
 use crate::log::printable;
 use crate::mask::Masks;
 use crate::memory::MemoryUse;
+use crate::meter::energy::Reading;
+use crate::meter::sampler::{FIRST, Seen};
 use crate::tail::{MetricsTail, WorkerTail};
 
 /// An attempt that was submitted and has not ended.
@@ -40,6 +43,14 @@ pub struct Running {
     pub exit: Option<Exit>,
     /// What its control group said, if it had one.
     pub group: Option<GroupUsage>,
+    /// What the energy counters said when it began.
+    pub begun: Option<Reading>,
+    /// When its process began, by the executor's clock.
+    pub spawned: Duration,
+    /// Whether it is sampled.
+    pub is_watched: bool,
+    /// What its samples have shown.
+    pub seen: Seen,
 }
 
 /// How an attempt reports.
@@ -69,8 +80,13 @@ pub struct Told {
 }
 
 impl Running {
-    /// The attempt that was submitted; `command` of a command stage.
-    pub fn new(submission: &Submission, command: Option<Arc<CommandConfig>>) -> Self {
+    /// The attempt that was submitted; `command` of a command stage, and what energy counters
+    /// say as it begins.
+    pub fn new(
+        submission: &Submission,
+        command: Option<Arc<CommandConfig>>,
+        begun: Option<Reading>,
+    ) -> Self {
         let folder = submission.folder.clone();
         let reports = match command {
             Some(config) => {
@@ -96,7 +112,22 @@ impl Running {
             usage: Usage::default(),
             exit: None,
             group: None,
+            begun,
+            spawned: Duration::ZERO,
+            is_watched: false,
+            seen: Seen::default(),
         }
+    }
+
+    /// The process to sample from now on, and when it began, once it has lived long enough: it is
+    /// `elapsed` by the executor's clock.
+    pub fn to_watch(&mut self, elapsed: Duration) -> Option<(u32, Duration)> {
+        let pid = self.pid.filter(|_| !self.is_watched)?;
+        if elapsed.saturating_sub(self.spawned) < FIRST {
+            return None;
+        }
+        self.is_watched = true;
+        Some((pid, self.spawned))
     }
 
     /// What must not be seen of the attempt.
