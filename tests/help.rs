@@ -28,6 +28,7 @@ fn every_command_has_help_with_examples() {
         "compare",
         "diff",
         "history",
+        "sql",
         "artifacts",
         "models",
         "predict",

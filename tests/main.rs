@@ -19,5 +19,6 @@ mod recovery;
 mod run;
 mod sandbox;
 mod selection;
+mod sql;
 mod up;
 mod walls;

@@ -142,6 +142,7 @@ impl From<StoreError> for CommandError {
                     "`wick doctor` looks at the store and the disk".to_owned()
                 }),
             ),
+            StoreError::Sql(error) => (ErrorKind::Invalid, error.help.clone()),
             StoreError::LeaseLost(_)
             | StoreError::StaleToken { .. }
             | StoreError::Refused(_)

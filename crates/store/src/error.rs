@@ -57,6 +57,9 @@ pub enum StoreError {
     /// What was told does not fit what is recorded: a defect of the caller.
     #[error("the store refused what does not fit its records: {0}")]
     Refused(String),
+    /// A question in SQL cannot be answered.
+    #[error("{0}")]
+    Sql(Box<crate::sql::SqlError>),
     /// A row does not read as what it should be.
     #[error("the store holds something unreadable: {0}")]
     Corrupt(String),

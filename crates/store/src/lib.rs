@@ -23,6 +23,7 @@ mod queries;
 pub mod questions;
 pub mod records;
 mod rows;
+pub mod sql;
 pub mod sqlite;
 
 use std::sync::Arc;

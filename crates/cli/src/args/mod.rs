@@ -1,5 +1,6 @@
 //! What can be typed: the command line's grammar and help, apart from what it does.
 
+mod data;
 mod help;
 mod history;
 mod models;
@@ -13,6 +14,7 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub use data::{SqlArgs, SqlFormat};
 pub use help::parse;
 pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, RunsArgs, ShowArgs,
@@ -175,6 +177,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show how a stage did over all runs: times, failures, metrics
     History(HistoryArgs),
+    /// Ask the history in SQL
+    Sql(SqlArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// List registered models, their versions and aliases

@@ -22,6 +22,7 @@ mod runs;
 mod schema;
 mod serve;
 mod show;
+mod sql;
 mod up;
 
 use std::future::Future;
@@ -50,6 +51,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Compare(args) => block_on(compare::compare(args, global, ui)),
         Command::Diff(args) => block_on(diff::diff(args, global, ui)),
         Command::History(args) => block_on(history::history(args, global, ui)),
+        Command::Sql(args) => block_on(sql::sql(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

@@ -6,6 +6,7 @@ pub mod csv;
 pub mod failure;
 pub mod groups;
 pub mod human;
+pub mod place;
 pub mod plan_view;
 pub mod plot;
 pub mod run_view;

@@ -38,6 +38,11 @@ impl Cell {
         Self { text: text.to_string(), paint: Paint::Plain, right: true }
     }
 
+    /// How much memory it takes, about.
+    pub fn weight(&self) -> usize {
+        size_of::<comfy_table::Cell>() + self.text.len()
+    }
+
     fn into_inner(self) -> comfy_table::Cell {
         let cell = comfy_table::Cell::new(self.text);
         let cell = if self.right { cell.set_alignment(CellAlignment::Right) } else { cell };

@@ -185,15 +185,24 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 
 /// The database in the file `path` refused; nothing was written.
 fn refused(path: &Path, error: sqlx::Error) -> StoreError {
-    let location = path.display().to_string();
     match primary_code(&error) {
-        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Busy { location, holder: busy::holder(path) },
-        Some(NOT_A_DATABASE) => {
-            let reason = "the file is not a SQLite database".to_owned();
-            StoreError::Location { location, reason }
+        Some(BUSY | LOCKED | PROTOCOL) => busy_error(path),
+        Some(NOT_A_DATABASE) => location_error(path, "the file is not a SQLite database"),
+        _ => {
+            let location = path.display().to_string();
+            StoreError::Database { location, source: Box::new(error) }
         }
-        _ => StoreError::Database { location, source: Box::new(error) },
     }
+}
+
+/// Another program holds the database in the file `path`.
+pub(crate) fn busy_error(path: &Path) -> StoreError {
+    StoreError::Busy { location: path.display().to_string(), holder: busy::holder(path) }
+}
+
+/// The file `path` is no store.
+pub(crate) fn location_error(path: &Path, reason: &str) -> StoreError {
+    StoreError::Location { location: path.display().to_string(), reason: reason.to_owned() }
 }
 
 /// The writing connection.

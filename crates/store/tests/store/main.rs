@@ -10,6 +10,7 @@ mod models;
 mod postgres;
 mod questions;
 mod random;
+mod sql;
 mod sqlite;
 mod world;
 
@@ -58,6 +59,16 @@ macro_rules! suite {
             questions::a_stage_is_followed_through_its_runs,
             questions::instances_are_followed_together,
             questions::artifacts_are_followed_to_makers_and_readers,
+            sql::views_have_their_columns,
+            sql::views_say_what_was_recorded,
+            sql::marks_are_seen_and_deleted_runs_are_not,
+            sql::times_are_texts_that_sort,
+            sql::questions_are_sql_in_full,
+            sql::nothing_but_a_query_is_executed,
+            sql::an_endless_question_ends,
+            sql::long_cells_are_cut,
+            sql::errors_have_a_place_and_a_mend,
+            sql::a_question_can_be_explained,
             random::any_life_of_a_run_keeps_the_books,
         }
     };

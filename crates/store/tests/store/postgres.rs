@@ -6,6 +6,7 @@ use sqlx::{ConnectOptions, Connection};
 use wick_core::{AttemptState, RunState, Timestamp};
 use wick_store::hold::{Asked, Holder, hold};
 use wick_store::postgres::PostgresStore;
+use wick_store::sql::{Cell, Question, ask};
 use wick_store::{LEASE_MICROS, Store, StoreError, open};
 
 use crate::cluster::Cluster;
@@ -212,4 +213,57 @@ async fn with_second_url(url: &str, case: impl AsyncFnOnce(String)) {
     let second = format!("{schema}_b");
     execute(url, &format!("CREATE SCHEMA {second}")).await;
     case(format!("{server}={second}")).await;
+}
+
+#[test]
+fn functions_that_act_are_not_called() {
+    with_url(async |url| {
+        let store = PostgresStore::open(&url).await.expect("a store");
+        let make = "CREATE FUNCTION sneak() RETURNS int LANGUAGE sql AS
+                    $$ INSERT INTO metric_keys (name) VALUES ('x') RETURNING 1 $$;
+                    CREATE FUNCTION sneakier() RETURNS int STABLE LANGUAGE plpgsql AS
+                    $$ BEGIN INSERT INTO metric_keys (name) VALUES ('x'); RETURN 1; END $$";
+        execute(&url, make).await;
+        for sql in [
+            "SELECT pg_terminate_backend(1)",
+            "SELECT pg_catalog.\"pg_terminate_backend\" /* */ (1)",
+            "SELECT set_config('statement_timeout', '0', false)",
+            "SELECT * FROM pg_read_file('/etc/passwd')",
+            "SELECT PG_SLEEP(100)",
+            "SELECT query_to_xml('DELETE FROM runs', true, true, '')",
+            "SELECT pg_advisory_lock(1)",
+            "SELECT nextval('runs_id_seq')",
+            "SELECT sneak()",
+            "SELECT sneakier()",
+            "SELECT lo_import('/etc/passwd')",
+            "SELECT u&\"pg\\005fsleep\"(1)",
+            "SELECT 1 FROM metric_keys FOR UPDATE",
+            "TABLE metric_keys FOR UPDATE",
+            "SELECT $1",
+            "SELECT",
+        ] {
+            let question = Question::query(sql).timeout(std::time::Duration::from_secs(60));
+            let error = match ask(&url, &question).await {
+                Ok(mut answer) => answer.next().await.err(),
+                Err(error) => Some(error),
+            };
+            assert!(matches!(error, Some(StoreError::Sql(_))), "{sql}: {error:?}");
+        }
+        let harmless = "SELECT random() < 2 AND clock_timestamp() > '2000-01-01', lower('A'), 2.5,
+                        '\\x00ff'::bytea, NULL::text, '{1,2}'::int[]";
+        let mut answer = ask(&url, &Question::query(harmless)).await.expect("an answer");
+        let text = |text: &str| Cell::Text(text.to_owned());
+        assert_eq!(
+            answer.next().await.expect("rows").expect("one"),
+            [[
+                Cell::Boolean(true),
+                text("a"),
+                Cell::Real(2.5),
+                Cell::Bytes(vec![0, 255]),
+                Cell::Null,
+                text("{1,2}")
+            ]]
+        );
+        store.close().await;
+    });
 }

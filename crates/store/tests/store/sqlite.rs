@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use wick_store::hold::{Asked, Holder, hold};
+use wick_store::sql::{Question, ask};
 use wick_store::sqlite::SqliteStore;
 use wick_store::{Store, StoreError, open};
 
@@ -160,5 +161,34 @@ fn one_process_begins_runs_by_schedule() {
         let mut second = crate::hold::ours(hold(&location, holder(2)).await.expect("an answer"));
         assert!(!held.confirm().await.expect("an answer"), "it was lost to the second");
         assert!(second.confirm().await.expect("an answer"));
+    });
+}
+
+#[test]
+fn a_question_cannot_reach_beyond_the_store() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        let location = path.display().to_string();
+        let store = open(&location).await.expect("a store");
+        for sql in [
+            "SELECT load_extension('x')",
+            "SELECT * FROM pragma_user_version",
+            "SELECT * FROM pragma_table_info('runs')",
+            "SELECT zeroblob(1000000000)",
+            "SELECT length(randomblob(1000000000))",
+            "SELECT fts3_tokenizer('simple')",
+        ] {
+            let error = match ask(&location, &Question::query(sql)).await {
+                Ok(mut answer) => answer.next().await.err(),
+                Err(error) => Some(error),
+            };
+            assert!(matches!(error, Some(StoreError::Sql(_))), "{sql}: {error:?}");
+        }
+        store.close().await;
+        // A question makes no store.
+        let none = folder.path().join("none.db").display().to_string();
+        assert!(ask(&none, &Question::query("SELECT 1")).await.is_err());
+        assert!(!folder.path().join("none.db").exists());
     });
 }
