@@ -23,6 +23,7 @@ mod queries;
 pub mod questions;
 pub mod records;
 mod rows;
+pub mod slots;
 pub mod sql;
 pub mod sqlite;
 

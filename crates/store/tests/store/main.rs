@@ -10,6 +10,7 @@ mod models;
 mod postgres;
 mod questions;
 mod random;
+mod slots;
 mod sql;
 mod sqlite;
 mod world;

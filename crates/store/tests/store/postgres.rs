@@ -181,6 +181,47 @@ fn of_many_engines_one_takes_a_run() {
 }
 
 #[test]
+fn runs_share_named_slots() {
+    with_url(async |url| {
+        PostgresStore::open(&url).await.expect("a store").close().await;
+        crate::slots::runs_share_what_is_counted_by_name(&url).await;
+        crate::slots::who_waits_is_next(&url).await;
+        crate::slots::nobody_waits_in_a_circle(&url).await;
+    });
+}
+
+#[test]
+fn a_session_that_is_cut_off_takes_its_slots_again() {
+    with_url(async |url| {
+        let (run, taken) = crate::slots::take_mutex(&url).await;
+        let name = format!("wick slots of run {run}");
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+        );
+        execute(&url, &end).await;
+        let mut tries = 0;
+        while count(&url, &name).await == 0 {
+            tries += 1;
+            assert!(tries < 500, "it is not taken again");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(crate::slots::waits_for_mutex(&url).await.holder, Some(run));
+        drop(taken);
+    });
+}
+
+/// How many advisory locks the sessions called `name` have.
+async fn count(url: &str, name: &str) -> i64 {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
+    let mut connection = options.connect().await.expect("a connection");
+    let sql = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+               WHERE l.locktype = 'advisory' AND a.application_name = $1";
+    let count = sqlx::query_scalar(sql).bind(name).fetch_one(&mut connection).await;
+    connection.close().await.expect("it closes");
+    count.expect("an answer")
+}
+
+#[test]
 fn one_process_begins_runs_by_schedule() {
     with_url(async |url| {
         PostgresStore::open(&url).await.expect("a store").close().await;

@@ -143,6 +143,24 @@ fn an_interrupted_migration_is_finished() {
 }
 
 #[test]
+fn runs_share_named_slots() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        let location = path.display().to_string();
+        open(&location).await.expect("a store").close().await;
+        crate::slots::runs_share_what_is_counted_by_name(&location).await;
+        crate::slots::who_waits_is_next(&location).await;
+        crate::slots::nobody_waits_in_a_circle(&location).await;
+        // A folder that cannot be made is told, and waited for: it may be mended.
+        let odd = folder.path().join("odd.db");
+        std::fs::write(folder.path().join("odd.db-slots"), "").expect("a file in the way");
+        let met = crate::slots::waits_for_mutex(&odd.display().to_string()).await;
+        assert!(met.to_string().contains("which cannot be asked for: "), "{met}");
+    });
+}
+
+#[test]
 fn one_process_begins_runs_by_schedule() {
     block_on(async {
         let folder = TempDir::new().expect("a folder");
