@@ -20,5 +20,6 @@ mod run;
 mod sandbox;
 mod selection;
 mod sql;
+mod slots;
 mod up;
 mod walls;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use wick_core::RunId;
+use wick_engine::sharing::StoreSharing;
 use wick_engine::{CancelHandle, Engine, Expander, Reporter, RunOptions, RunOutcome};
 use wick_plan::{Plan, Selection};
 
@@ -69,9 +70,10 @@ pub async fn drive(
 
 /// The engine of the session's project.
 pub fn engine(session: &Session) -> CommandResult<Engine> {
-    Ok(Engine::new(
+    let engine = Engine::new(
         session.store.clone(),
         Arc::new(session.artifacts()?),
         session.project.state_folder(),
-    )?)
+    )?;
+    Ok(engine.sharing(Arc::new(StoreSharing::new(session.project.store_location()?))))
 }

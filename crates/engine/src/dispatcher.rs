@@ -13,6 +13,9 @@
 //!   one commit.
 //! - **Slots.** Attempts that run, or may be launched as soon as their start is recorded, never
 //!   occupy more than there is, of the machine and of what is counted by name.
+//! - **Claims.** What is counted by name is shared with other runs: a stage that has its turn here
+//!   claims it there, too, before it starts, and gives both back when its attempt has ended. While
+//!   a claim waits for another run, the stage occupies nothing of the machine.
 //! - **Looking ahead.** Where attempts take no longer than a commit, the starts of some more are
 //!   recorded before there is a slot for them, so that no slot waits for the store. Their
 //!   processes are launched when a slot is free. After a crash such an attempt is `lost` like any
@@ -23,6 +26,7 @@
 //!   is decided that it is to be done again.
 //! - **Every run ends.** Each stage comes to a final state, whatever fails.
 
+mod claims;
 mod ends;
 mod messages;
 mod stage;
@@ -147,6 +151,8 @@ impl Dispatcher {
             Message::Begin => self.begin(),
             Message::Resolved { stage, decision } => self.resolved(stage, decision),
             Message::Recorded { facts } => self.recorded(facts),
+            Message::Granted { stage } => self.granted(stage),
+            Message::Waits { stage } => self.waits(stage),
             Message::Ended { stage, attempt, outcome, wall } => {
                 self.attempt_ended(stage, attempt, outcome, wall);
             }
@@ -258,8 +264,7 @@ impl Dispatcher {
         let Phase::Starting { slot } = self.stages[stage.get()].phase else { return };
         if self.is_stopped() {
             if slot {
-                let demand = self.stages[stage.get()].demand;
-                self.pool.give(&demand);
+                self.free(stage);
             } else {
                 self.ahead.retain(|other| *other != stage);
             }
@@ -286,8 +291,8 @@ impl Dispatcher {
             debug_assert!(false, "attempt {attempt} of stage {stage:?} ended without running");
             return;
         }
-        let Stage { demand, tries, kind, .. } = self.stages[stage.get()];
-        self.pool.give(&demand);
+        let Stage { tries, kind, .. } = self.stages[stage.get()];
+        self.free(stage);
         self.quick[kind as usize] = wall < QUICK;
         match outcome {
             Outcome::Succeeded => self.finish(stage, attempt, AttemptState::Succeeded),
@@ -382,7 +387,12 @@ impl Dispatcher {
         self.ready.clear();
         for stage in self.indices() {
             match self.stages[stage.get()].phase {
-                Phase::Waiting(_) | Phase::Resolving | Phase::Ready | Phase::Delayed => {
+                Phase::Waiting(_)
+                | Phase::Resolving
+                | Phase::Ready
+                | Phase::Claiming { .. }
+                | Phase::Delayed => {
+                    self.give_up_claim(stage);
                     let Stage { past, tries, .. } = self.stages[stage.get()];
                     if past.state.has_outputs() && tries == 0 {
                         self.keep(stage);
@@ -458,15 +468,14 @@ impl Dispatcher {
             }
         }
         while let Some(stage) = self.ready.pop_fitting(&self.pool) {
-            let demand = self.stages[stage.get()].demand;
-            self.pool.take(&demand);
-            self.ask_start(stage, true);
+            self.occupy(stage);
         }
         while self.ahead.len() < self.policy.max_ahead
-            && let Some(stage) = self.ready.peek()
+            && let Some(stage) = self.ready.peek_nameless()
             && self.quick[self.stages[stage.get()].kind as usize]
+            && !self.stages[stage.get()].has_claim
         {
-            self.ready.pop();
+            self.ready.pop_nameless();
             self.ahead.push_back(stage);
             self.ask_start(stage, false);
         }

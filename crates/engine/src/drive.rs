@@ -5,10 +5,11 @@
 //! process, and asks the [`World`] for the time: so a test can be all that is around it.
 
 mod attempts;
+mod claims;
 mod facts;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use wick_core::{
     StageName, Timestamp, Token, Usage,
 };
 use wick_plan::{Plan, StageIndex, Treatment, Treatments};
+use wick_store::slots::Obstacle;
 use wick_store::{EngineId, Lease, Store, StoreError, StoreResult};
 
 use crate::dispatcher::{Action, CancelMode, Dispatcher, Message, Past, Policy, Timer};
@@ -31,6 +33,7 @@ use crate::reads::Measured;
 use crate::recorder::{self, Entry};
 use crate::report::{FailedStage, Reporter, Totals};
 use crate::resolver::{Resolution, Resolved, Resolver};
+use crate::sharing::{Permit, Shared};
 use crate::slots::Slots;
 use crate::wake::Wake;
 use crate::world::{self, World};
@@ -65,6 +68,8 @@ pub struct Setup {
     pub slots: Slots,
     /// What there is of what the project counts by name.
     pub named_slots: Vec<(String, u32)>,
+    /// How that is shared with other runs.
+    pub shared: Arc<dyn Shared>,
     /// Whether stages that do not need a failed one go on.
     pub keep_going: bool,
     /// By which the run can be cancelled.
@@ -97,6 +102,10 @@ enum News {
     RecorderEnded(StoreResult<()>),
     /// Stages are resolved.
     Resolved(EngineResult<Vec<Resolution>>),
+    /// A claim of a stage waits for another run.
+    Waits { stage: StageIndex, number: u64, obstacle: Obstacle },
+    /// A claim of a stage was granted.
+    Granted { stage: StageIndex, number: u64, permit: Permit },
     /// Someone asked for the run to be cancelled.
     CancelRequested,
     /// Another engine took the run.
@@ -134,6 +143,8 @@ struct StageInfo {
     token: Option<Token>,
     /// The attempt whose start is on its way into the store.
     expected: Option<Box<Submission>>,
+    /// What it wants by name, claimed or granted.
+    claim: Option<claims::Claim>,
     /// The attempt that the executor is carrying out.
     submitted: Option<u32>,
     /// How the attempt that is being finished ended.
@@ -159,6 +170,7 @@ impl StageInfo {
             instances: None,
             token: None,
             expected: None,
+            claim: None,
             submitted: None,
             ending: None,
             parts_recorded: false,
@@ -213,6 +225,9 @@ pub struct Drive {
     tokens: identity::Tokens,
     /// The fingerprints of stages whose success is on its way into the store.
     publishing: HashMap<StageName, Fingerprint>,
+    last_claim: u64,
+    /// What stages waited for that was told.
+    told_waits: HashSet<Obstacle>,
     totals: Totals,
     failed: Vec<FailedStage>,
     /// Whether the run has taken longer than it may.
@@ -275,6 +290,8 @@ impl Drive {
             entries: Some(entries),
             tokens: identity::Tokens::from_seed(setup.world.random()?),
             publishing: HashMap::new(),
+            last_claim: 0,
+            told_waits: HashSet::new(),
             totals: Totals::of(count as u32),
             failed: Vec::new(),
             timed_out: false,
@@ -369,6 +386,10 @@ impl Drive {
             News::Resolved(resolutions) => {
                 resolutions?.into_iter().try_for_each(|resolution| self.resolved(resolution))
             }
+            News::Waits { stage, number, obstacle } => {
+                self.waits(stage, number, obstacle, reporter)
+            }
+            News::Granted { stage, number, permit } => self.granted(stage, number, permit),
             News::CancelRequested => self.tell(Message::Cancel(CancelMode::Kill)),
             News::LeaseLost => Err(EngineError::LeaseLost { run: self.setup.lease.run.clone() }),
         }
@@ -381,6 +402,8 @@ impl Drive {
                 Action::Resolve(stages) => self.resolve(stages),
                 Action::Record(fact) => self.record(fact)?,
                 Action::Launch { stage, attempt } => self.launch(stage, attempt)?,
+                Action::Claim { stage, wants } => self.claim(stage, wants),
+                Action::LetGo { stage } => self.let_go(stage),
                 Action::Stop { stage, attempt, reason } => {
                     self.setup.executor.stop(stage, attempt, reason);
                 }

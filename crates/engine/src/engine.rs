@@ -24,6 +24,7 @@ use crate::process::Program;
 use crate::report::{Began, Reporter, RunOutcome};
 use crate::resolver::{Kept, Resolver};
 use crate::secrets;
+use crate::sharing::{Sharing, Unshared};
 use crate::slots::Slots;
 use crate::wake;
 use crate::world::{RealWorld, World};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub files: Arc<dyn Files>,
     /// Who carries attempts out.
     pub executors: Arc<dyn Executors>,
+    /// What is counted by name and shared with other runs.
+    pub sharing: Arc<dyn Sharing>,
 }
 
 /// How to drive a run.
@@ -162,8 +165,15 @@ impl Engine {
             world: Arc::new(RealWorld::new()),
             files: Arc::new(LocalFiles::new(artifacts.clone())),
             executors: Arc::new(LocalExecutors::new(project, artifacts, program)),
+            sharing: Arc::new(Unshared),
         };
         Self::from_parts(store, parts)
+    }
+
+    /// The same, which shares named slots and mutexes with the other runs of its store.
+    pub fn sharing(mut self, sharing: Arc<dyn Sharing>) -> Self {
+        self.parts.sharing = sharing;
+        self
     }
 
     /// An engine that is made of other parts.
@@ -189,7 +199,7 @@ impl Engine {
         options: RunOptions,
         reporter: &mut dyn Reporter,
     ) -> EngineResult<RunOutcome> {
-        let Parts { world, files, executors } = &self.parts;
+        let Parts { world, files, executors, sharing } = &self.parts;
         let began = world.elapsed();
         // First of all: a request to cancel that comes as soon as the run is there is heard.
         let wake = world.wake();
@@ -241,6 +251,7 @@ impl Engine {
             wake,
             executor,
             resolver: Arc::new(resolver),
+            shared: sharing.with_run(&lease.run)?,
             lease,
             engine,
             folder: folder.clone(),

@@ -26,6 +26,7 @@ pub mod preview;
 pub mod protocol;
 pub mod report;
 pub mod secrets;
+pub mod sharing;
 pub mod slots;
 pub mod supervisor;
 pub mod tail;

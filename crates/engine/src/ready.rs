@@ -55,15 +55,14 @@ impl ReadyQueue {
         self.by_demand.entry(demand).or_default().push((height, Reverse(stage)));
     }
 
-    /// The most urgent stage, whether it fits or not.
-    pub fn peek(&self) -> Option<StageIndex> {
-        self.most_urgent().map(|(_, Reverse(stage))| stage)
+    /// The most urgent stage that wants nothing by name, whether it fits or not.
+    pub fn peek_nameless(&self) -> Option<StageIndex> {
+        self.nameless().max().map(|((_, Reverse(stage)), _)| stage)
     }
 
-    /// Takes the most urgent stage, whether it fits or not.
-    pub fn pop(&mut self) -> Option<StageIndex> {
-        let urgency = self.most_urgent()?;
-        let demand = self.heads().find(|(other, _)| *other == urgency)?.1;
+    /// Takes the most urgent stage that wants nothing by name, whether it fits or not.
+    pub fn pop_nameless(&mut self) -> Option<StageIndex> {
+        let (_, demand) = self.nameless().max()?;
         self.pop_of(&demand)
     }
 
@@ -119,8 +118,8 @@ impl ReadyQueue {
         self.by_demand.iter().filter_map(|(demand, heap)| Some((*heap.peek()?, *demand)))
     }
 
-    fn most_urgent(&self) -> Option<Urgency> {
-        self.heads().map(|(urgency, _)| urgency).max()
+    fn nameless(&self) -> impl Iterator<Item = (Urgency, Demand)> {
+        self.heads().filter(|(_, demand)| !demand.has_names())
     }
 
     fn pop_of(&mut self, demand: &Demand) -> Option<StageIndex> {
@@ -161,8 +160,12 @@ mod tests {
         ready.push(StageIndex(2), one, 0);
         ready.push(StageIndex(1), one, 0);
         ready.push(StageIndex(3), two, 5);
-        let order: Vec<_> = std::iter::from_fn(|| ready.pop()).map(|stage| stage.0).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| ready.pop_nameless()).map(|stage| stage.0).collect();
         assert_eq!(order, [3, 1, 2]);
+        let named = named(&mut pool, 1);
+        ready.push(StageIndex(4), named, 9);
+        assert_eq!(ready.peek_nameless(), None, "nobody knows when there is room for it");
     }
 
     #[test]

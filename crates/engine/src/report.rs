@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wick_core::{AttemptState, Event, EventBody, Failure, RunId, RunState, StageName};
 use wick_plan::Plan;
+use wick_store::slots::Obstacle;
 
 /// Watches a run. It is told everything and is asked nothing: whatever it does, the run goes on
 /// the same. Facts that are recorded are told after they are in the store.
@@ -18,6 +19,11 @@ pub trait Reporter: Send {
     /// the store. Told again and again while it lasts.
     fn store_busy(&mut self, holder: &str) {
         let _ = holder;
+    }
+
+    /// A stage waits for a named slot or a mutex that another run has. Told once for each.
+    fn stage_waits(&mut self, stage: &StageName, obstacle: &Obstacle) {
+        let _ = (stage, obstacle);
     }
 
     /// Something happened. `totals` counts it already.

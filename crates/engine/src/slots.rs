@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use wick_plan::Resources;
+use wick_store::slots::Want;
 
 /// An amount of the machine: all of it, what is free, or what an attempt occupies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +67,18 @@ pub struct Demand {
 struct NamesId(u32);
 
 const NO_NAMES: NamesId = NamesId(0);
+
+impl Demand {
+    /// Whether anything is wanted that is counted by name.
+    pub fn has_names(&self) -> bool {
+        self.names != NO_NAMES
+    }
+
+    /// The part of the machine alone.
+    pub const fn of_machine(&self) -> Self {
+        Self { slots: self.slots, names: NO_NAMES }
+    }
+}
 
 /// What there is, and what of it is free.
 #[derive(Debug, Clone)]
@@ -154,6 +167,27 @@ impl Pool {
         self.list(one).iter().any(|(place, _)| wants(*place))
     }
 
+    /// What `demand` wants by name, for those with whom the names are shared.
+    pub fn wants(&self, demand: &Demand) -> Vec<Want> {
+        let want = |(place, share): &(usize, u32)| {
+            let Name { name, is_mutex, size, .. } = &self.names[*place];
+            Want { is_mutex: *is_mutex, name: name.clone(), size: *size, share: *share }
+        };
+        self.list(demand).iter().map(want).collect()
+    }
+
+    /// Gives back the part of the machine, and keeps what is counted by name.
+    pub fn give_machine(&mut self, demand: &Demand) {
+        self.free.give(&demand.slots);
+    }
+
+    /// Gives back what is counted by name, and keeps the part of the machine.
+    pub fn give_names(&mut self, demand: &Demand) {
+        for (place, share) in &self.lists[demand.names.0 as usize] {
+            self.names[*place].free += share;
+        }
+    }
+
     /// Occupies `demand`. The caller has asked [`Pool::fits`].
     pub fn take(&mut self, demand: &Demand) {
         debug_assert!(self.fits(demand), "{demand:?} taken out of {self:?}");
@@ -165,10 +199,8 @@ impl Pool {
 
     /// Gives `demand` back.
     pub fn give(&mut self, demand: &Demand) {
-        self.free.give(&demand.slots);
-        for (place, share) in &self.lists[demand.names.0 as usize] {
-            self.names[*place].free += share;
-        }
+        self.give_machine(demand);
+        self.give_names(demand);
     }
 }
 

@@ -8,9 +8,10 @@ mod stages;
 use std::path::Path;
 
 use indicatif::MultiProgress;
-use wick_core::{Event, RunId};
+use wick_core::{Event, RunId, StageName};
 use wick_engine::{Reporter, Totals};
 use wick_plan::Plan;
+use wick_store::slots::Obstacle;
 
 use crate::render::{Paint, Style, Ui};
 use lines::Lines;
@@ -95,6 +96,13 @@ impl Reporter for Console {
     fn store_busy(&mut self, holder: &str) {
         // Also with `-q`: somebody has to do something.
         self.announcer().say(&format!("waiting for the store, which is held by {holder}"));
+    }
+
+    fn stage_waits(&mut self, stage: &StageName, obstacle: &Obstacle) {
+        if !self.quiet {
+            let name = self.style.paint(Paint::Strong, stage);
+            self.announcer().say(&format!("{name} waits for {obstacle}"));
+        }
     }
 
     fn event(&mut self, event: &Event, totals: &Totals) {

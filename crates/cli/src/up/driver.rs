@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc;
-use wick_core::{Digest, Event, RunId, RunState, Timestamp};
+use wick_core::{Digest, Event, RunId, RunState, StageName, Timestamp};
 use wick_engine::{CancelHandle, CancelMode, Reporter, RunOutcome, Totals};
 use wick_plan::{Missed, Plan, Schedule, Selection, Times};
 use wick_store::hold::Hold;
+use wick_store::slots::Obstacle;
 
 use super::agenda::{Agenda, Cause, Deed};
 use super::changes::{Look, Patterns, Watch};
@@ -101,6 +102,14 @@ struct Running {
     why: String,
 }
 
+/// What a run tells while it goes on.
+enum Told {
+    /// Which it is.
+    Begun(RunId),
+    /// A stage waits for a slot that another run has.
+    Waits(StageName, Obstacle),
+}
+
 /// A run that ended: of which pipeline, and how.
 type Ended = (usize, Result<RunOutcome, CommandError>);
 
@@ -117,9 +126,9 @@ pub struct Up<'a> {
     search: bool,
     runs: Runs<'a>,
     queue: VecDeque<usize>,
-    /// Runs that tell which they are, by their pipelines' places.
-    begun: mpsc::UnboundedReceiver<(usize, RunId)>,
-    begins: mpsc::UnboundedSender<(usize, RunId)>,
+    /// What runs tell, by their pipelines' places.
+    told: mpsc::UnboundedReceiver<(usize, Told)>,
+    tells: mpsc::UnboundedSender<(usize, Told)>,
     stopping: bool,
     cut_short: bool,
 }
@@ -256,7 +265,7 @@ impl<'a> Up<'a> {
         if let Some(trouble) = trouble {
             shared.ui.warn(format_args!("{trouble}; times that were missed are not known"));
         }
-        let (begins, begun) = mpsc::unbounded_channel();
+        let (tells, told) = mpsc::unbounded_channel();
         Self {
             shared,
             log,
@@ -266,8 +275,8 @@ impl<'a> Up<'a> {
             search,
             runs: FuturesUnordered::new(),
             queue: VecDeque::new(),
-            begun,
-            begins,
+            told,
+            tells,
             stopping: false,
             cut_short: false,
         }
@@ -297,7 +306,7 @@ impl<'a> Up<'a> {
             tokio::select! {
                 _ = interrupt.recv() => self.stop(false),
                 _ = terminate.recv() => self.stop(true),
-                Some((index, run)) = self.begun.recv() => self.run_begun(index, run),
+                Some((index, told)) = self.told.recv() => self.run_told(index, told),
                 Some(ended) = self.runs.next(), if !self.runs.is_empty() => {
                     self.run_ended(ended).await?;
                 }
@@ -611,10 +620,10 @@ impl<'a> Up<'a> {
         pipeline.run = Some(Running { cancel: cancel.clone(), run: None, began, why });
         let details = json!({"file": pipeline.key, "cause": cause_to_json(cause)});
         self.log.tell_programs(&pipeline.name, "begins", details);
-        let (shared, path, begun) = (self.shared, pipeline.path.clone(), self.begins.clone());
+        let (shared, path, tells) = (self.shared, pipeline.path.clone(), self.tells.clone());
         self.runs.push(Box::pin(async move {
             // A defect that shows in one run must not end the others.
-            let run = std::panic::AssertUnwindSafe(run(shared, &path, cancel, index, begun));
+            let run = std::panic::AssertUnwindSafe(run(shared, &path, cancel, index, tells));
             let ended = run.catch_unwind().await.unwrap_or_else(|_| {
                 Err(CommandError::internal(anyhow::anyhow!("the run met a defect of wick")))
             });
@@ -623,8 +632,23 @@ impl<'a> Up<'a> {
         Ok(())
     }
 
-    fn run_begun(&mut self, index: usize, run: RunId) {
+    fn run_told(&mut self, index: usize, told: Told) {
         let pipeline = &mut self.pipelines[index];
+        let run = match told {
+            Told::Begun(run) => run,
+            Told::Waits(stage, obstacle) => {
+                let details = json!({
+                    "file": pipeline.key,
+                    "run": pipeline.run.as_ref().and_then(|running| running.run.as_ref()),
+                    "stage": stage,
+                    "for": obstacle.what,
+                    "holder": obstacle.holder,
+                });
+                let text = format!("{stage} waits for {obstacle}");
+                self.log.tell(&pipeline.name, "stage_waits", Paint::Plain, &text, details);
+                return;
+            }
+        };
         let details = json!({"file": pipeline.key, "run": run});
         let why = pipeline.run.as_ref().map(|running| running.why.as_str()).unwrap_or_default();
         let text = format!("run {run} begins: {why}");
@@ -636,8 +660,8 @@ impl<'a> Up<'a> {
 
     async fn run_ended(&mut self, (index, ended): Ended) -> CommandResult<()> {
         // What it told of its begin comes first.
-        while let Ok((begun, run)) = self.begun.try_recv() {
-            self.run_begun(begun, run);
+        while let Ok((of, told)) = self.told.try_recv() {
+            self.run_told(of, told);
         }
         let running = self.pipelines[index].run.take();
         self.tell_end(index, ended, running);
@@ -736,7 +760,7 @@ async fn run(
     path: &Path,
     cancel: CancelHandle,
     index: usize,
-    begun: mpsc::UnboundedSender<(usize, RunId)>,
+    tells: mpsc::UnboundedSender<(usize, Told)>,
 ) -> Result<RunOutcome, CommandError> {
     let mut file = PipelineFile::read(path)?;
     file.shown = Project::shown(&file.path);
@@ -747,22 +771,32 @@ async fn run(
     let selection = Selection::default();
     let expander = file.expander(Vec::new(), machine);
     let execution = Execution { plan, text: file.text(), rerun: None, selection, expander };
-    let mut reporter = Begun { index, begun };
+    let mut reporter = Teller { index, tells };
     let outcome = drive(&execution, shared.execute, shared.session, cancel, &mut reporter).await?;
     hooks::after_run(&execution.plan, &outcome, shared.session, shared.ui).await;
     Ok(outcome)
 }
 
-/// Tells the loop which run it is.
-struct Begun {
+/// Tells the loop what it says of a run.
+struct Teller {
     index: usize,
-    begun: mpsc::UnboundedSender<(usize, RunId)>,
+    tells: mpsc::UnboundedSender<(usize, Told)>,
 }
 
-impl Reporter for Begun {
-    fn run_started(&mut self, run: &RunId, _plan: &Plan, _folder: &Path) {
+impl Teller {
+    fn tell(&self, told: Told) {
         // The loop ends only after its runs.
-        let _ = self.begun.send((self.index, run.clone()));
+        let _ = self.tells.send((self.index, told));
+    }
+}
+
+impl Reporter for Teller {
+    fn run_started(&mut self, run: &RunId, _plan: &Plan, _folder: &Path) {
+        self.tell(Told::Begun(run.clone()));
+    }
+
+    fn stage_waits(&mut self, stage: &StageName, obstacle: &Obstacle) {
+        self.tell(Told::Waits(stage.clone(), obstacle.clone()));
     }
 
     fn event(&mut self, _event: &Event, _totals: &Totals) {}

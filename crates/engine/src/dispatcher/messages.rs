@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wick_core::{AttemptState, KindName, RunState};
 use wick_plan::{Join, PlannedStage, Resources, Retry, StageIndex};
+use wick_store::slots::Want;
 
 /// What the dispatcher is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,16 @@ pub enum Message {
     Recorded {
         /// How many.
         facts: usize,
+    },
+    /// What a stage wants by name is its own, until it is [let go](Action::LetGo).
+    Granted {
+        /// The stage.
+        stage: StageIndex,
+    },
+    /// Another run has what a stage wants by name; the claim stands in line.
+    Waits {
+        /// The stage.
+        stage: StageIndex,
     },
     /// An attempt that was launched has ended, and its process is gone.
     Ended {
@@ -158,6 +169,19 @@ pub enum Action {
         stage: StageIndex,
         /// The attempt.
         attempt: u32,
+    },
+    /// Claim for a stage what it wants by name, which other runs want too. [`Message::Granted`]
+    /// is the answer, however long it takes, and perhaps [`Message::Waits`] before.
+    Claim {
+        /// The stage.
+        stage: StageIndex,
+        /// What it wants.
+        wants: Vec<Want>,
+    },
+    /// Give back what was claimed for a stage, or do not wait for it any more.
+    LetGo {
+        /// The stage.
+        stage: StageIndex,
     },
     /// Stop the process of an attempt.
     Stop {

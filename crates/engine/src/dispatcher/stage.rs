@@ -12,9 +12,9 @@ use crate::slots::Demand;
 ///
 /// ```text
 /// Waiting -> Resolving -> Ready -> Starting -> Running -> Done
-///                |          ^         |  ^        |
-///                |          |         v  |        v
-///                |          |        Ahead     Delayed -> Ready
+///                |        |  ^        |  ^        |
+///                |        v  |        v  |        v
+///                |      Claiming     Ahead     Delayed -> Ready
 ///                |          |
 ///                +-> Expanded -> Done (its list is known; when its instances have ended)
 ///                |          |
@@ -28,6 +28,12 @@ pub(super) enum Phase {
     Resolving,
     /// Waits for a slot.
     Ready,
+    /// What it wants by name is being claimed. Within this run that is its own already, and with
+    /// `slot`, as long as nobody said that it takes longer, its part of the machine too.
+    Claiming {
+        /// Whether it occupies its part of the machine.
+        slot: bool,
+    },
     /// Its start is being recorded. With `slot`, it is launched as soon as that is done.
     Starting {
         /// Whether it occupies its slot already.
@@ -58,6 +64,8 @@ pub(super) struct Stage {
     /// The worst end of its instances.
     pub(super) worst: AttemptState,
     pub(super) demand: Demand,
+    /// Whether what it wants by name is claimed or granted.
+    pub(super) has_claim: bool,
     pub(super) retry: Retry,
     pub(super) timeout: Option<Duration>,
     /// How many stages come after it on its longest way to the end.
@@ -87,6 +95,7 @@ impl Dispatcher {
             template,
             worst: AttemptState::Succeeded,
             demand: self.pool.demand(&spec.resources),
+            has_claim: false,
             retry: spec.retry.clone(),
             timeout: spec.timeout,
             height,

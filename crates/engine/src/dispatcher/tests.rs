@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use wick_core::{AttemptState, RunState};
 use wick_plan::{Join, PlannedStage};
+use wick_store::slots::Want;
 
 use super::*;
 use crate::slots::Demand;
@@ -177,6 +178,8 @@ struct World {
     store: Vec<Fact>,
     pending: Vec<Message>,
     running: BTreeMap<StageIndex, u32>,
+    /// Claims that were not let go, and whether they were granted.
+    claims: BTreeMap<StageIndex, bool>,
     stopping: BTreeMap<StageIndex, StopReason>,
     /// Stages that have come to an end, as the store knows it, and how.
     ends: BTreeMap<StageIndex, AttemptState>,
@@ -199,6 +202,7 @@ impl World {
             store: Vec::new(),
             pending: Vec::new(),
             running: BTreeMap::new(),
+            claims: BTreeMap::new(),
             stopping: BTreeMap::new(),
             ends: BTreeMap::new(),
             published: BTreeSet::new(),
@@ -235,6 +239,17 @@ impl World {
                 Action::Resolve(stages) => stages.into_iter().for_each(|stage| self.resolve(stage)),
                 Action::Record(fact) => self.asked.push_back(fact),
                 Action::Launch { stage, attempt } => self.launch(stage, attempt),
+                Action::Claim { stage, wants } => self.claim(stage, &wants),
+                Action::LetGo { stage } => {
+                    assert!(!self.running.contains_key(&stage), "let go while it runs");
+                    assert!(self.claims.remove(&stage).is_some(), "let go what it has");
+                    self.pending.retain(|message| match message {
+                        Message::Granted { stage: of } | Message::Waits { stage: of } => {
+                            *of != stage
+                        }
+                        _ => true,
+                    });
+                }
                 Action::Stop { stage, attempt, reason } => {
                     assert_eq!(self.running.get(&stage), Some(&attempt), "stopped what runs");
                     self.stopping.insert(stage, reason);
@@ -248,6 +263,7 @@ impl World {
                 }
                 Action::Finish(state) => {
                     assert!(self.asked.is_empty() && self.running.is_empty());
+                    assert!(self.claims.is_empty(), "nothing is kept from other runs");
                     self.finished = Some(state);
                 }
             }
@@ -294,7 +310,20 @@ impl World {
         self.pending.push(message);
     }
 
+    fn claim(&mut self, stage: StageIndex, wants: &[Want]) {
+        assert!(!wants.is_empty(), "nothing is claimed");
+        assert_eq!(self.claims.insert(stage, false), None, "claimed twice");
+        // Others may have it, or not.
+        if stage.0.is_multiple_of(2) {
+            self.pending.push(Message::Waits { stage });
+        }
+        self.pending.push(Message::Granted { stage });
+    }
+
     fn launch(&mut self, stage: StageIndex, attempt: u32) {
+        let has_names = self.demands[stage.get()].has_names();
+        let granted = self.claims.get(&stage).copied();
+        assert_eq!(granted, has_names.then_some(true), "granted before it starts");
         assert!(self.store.contains(&Fact::Started { stage, attempt }), "recorded before launched");
         let planned = self.plan.stage(stage);
         let needs: Vec<StageIndex> = planned.needs().collect();
@@ -390,6 +419,9 @@ impl World {
             place = self.pending.iter().position(is_list).unwrap_or(place);
         }
         let message = self.pending.remove(place);
+        if let Message::Granted { stage } = &message {
+            self.claims.insert(*stage, true);
+        }
         // What the dispatcher knows of stages from an earlier drive, it knows of what is kept.
         if let Message::Resolved { stage, decision: Decision::Kept } = &message {
             self.ends.insert(*stage, AttemptState::Succeeded);
@@ -613,7 +645,9 @@ fn ten_thousand_stages_are_dispatched_in_a_moment() {
                     wall: Duration::ZERO,
                 }),
                 Action::Finish(state) => finished = state == RunState::Succeeded,
-                Action::Stop { .. }
+                Action::Claim { .. }
+                | Action::LetGo { .. }
+                | Action::Stop { .. }
                 | Action::SetTimer { .. }
                 | Action::SetRunTimer { .. }
                 | Action::Keep { .. } => {}
@@ -625,6 +659,41 @@ fn ten_thousand_stages_are_dispatched_in_a_moment() {
     }
     assert!(finished);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn who_waits_for_another_run_leaves_the_machine_to_others() {
+    let (first, second) = (StageIndex(0), StageIndex(1));
+    let all = ScenarioStage { cpus: 3, ..plain(&[]) };
+    let scenario = run_of(vec![ScenarioStage { mutex: true, ..all.clone() }, all]);
+    let mut dispatcher = Dispatcher::new(&scenario.plan(), policy(true, 0), &[]);
+    let mut tell = |message| -> Vec<String> {
+        let brief = |action: &Action| match action {
+            Action::Claim { stage, wants } => format!("claim {} for {}", wants[0], stage.0),
+            Action::LetGo { stage } => format!("let go {}", stage.0),
+            Action::Launch { stage, .. } => format!("launch {}", stage.0),
+            Action::Record(Fact::Started { stage, .. }) => format!("start {}", stage.0),
+            Action::Record(Fact::Finished { stage, .. }) => format!("finish {}", stage.0),
+            other => format!("{other:?}"),
+        };
+        dispatcher.apply(message).iter().map(brief).collect()
+    };
+    let run = |stage| Message::Resolved { stage, decision: Decision::Run };
+    let end = |stage| {
+        let wall = Duration::from_secs(1);
+        Message::Ended { stage, attempt: 1, outcome: Outcome::Succeeded, wall }
+    };
+    let none: [&str; 0] = [];
+    tell(Message::Begin);
+    assert_eq!(tell(run(first)), ["claim mutex held for 0"]);
+    assert_eq!(tell(run(second)), none, "the first has the machine");
+    assert_eq!(tell(Message::Waits { stage: first }), ["start 1"]);
+    assert_eq!(tell(Message::Recorded { facts: 1 }), ["launch 1"]);
+    assert_eq!(tell(Message::Granted { stage: first }), none, "now the second has it");
+    assert_eq!(tell(end(second)), ["finish 1", "start 0"]);
+    assert_eq!(tell(Message::Recorded { facts: 2 }), ["launch 0"]);
+    let ended = tell(end(first));
+    assert_eq!(ended[..2], ["let go 0", "finish 0"]);
 }
 
 fn skips(store: &[Fact]) -> Vec<(u32, Why)> {

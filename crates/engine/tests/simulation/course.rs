@@ -479,6 +479,7 @@ async fn carry_out(lab: Arc<Lab>, command: Command) {
         world: Arc::new(here.clone()),
         files: Arc::new(here),
         executors: Arc::new(SimulatedExecutors { lab: lab.clone(), process }),
+        sharing: Arc::new(wick_engine::sharing::Unshared),
     };
     let engine = Engine::from_parts(store, parts);
     let mut options = RunOptions::new("");

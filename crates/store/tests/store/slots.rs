@@ -109,7 +109,7 @@ pub async fn nobody_waits_in_a_circle(location: &str) {
         for round in 0..4 {
             let (a, b) = (slot("a", 2, 1 + (number + round) as u32 % 2), mutex("b"));
             let share = a.share as i32;
-            let wants = if (number + round) % 3 == 0 { vec![b, a] } else { vec![a, b] };
+            let wants = if (number + round).is_multiple_of(3) { vec![b, a] } else { vec![a, b] };
             let taken = slots.take(&wants, |_| {}).await;
             let count = |by: i32| {
                 let mut held = held.lock().expect("no panic");
