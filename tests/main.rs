@@ -19,7 +19,7 @@ mod recovery;
 mod run;
 mod sandbox;
 mod selection;
-mod sql;
 mod slots;
+mod sql;
 mod up;
 mod walls;

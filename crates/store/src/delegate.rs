@@ -148,12 +148,16 @@ macro_rules! impl_store {
                 self.makers(digests, limit).await
             }
 
-            async fn readers(
+            async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>> {
+                self.readers(digests, limit).await
+            }
+
+            async fn source_readers(
                 &self,
                 digests: &[Digest],
                 limit: u32,
-            ) -> StoreResult<Vec<ArtifactReader>> {
-                self.readers(digests, limit).await
+            ) -> StoreResult<Vec<Reader>> {
+                self.source_readers(digests, limit).await
             }
 
             async fn mark_runs(

@@ -41,7 +41,7 @@ pub use dump::{Loaded, ModelDump, RunDump};
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
 pub use marks::{Mark, Marks};
-pub use questions::{ArtifactReader, MadeArtifact, StageAttempt, StageInRun, StageQuery};
+pub use questions::{MadeArtifact, ReadAs, Reader, StageAttempt, StageInRun, StageQuery};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
     Lease, MAX_SUMMARY_METRICS, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord,
@@ -206,7 +206,11 @@ pub trait Store: Send + Sync {
 
     /// The attempts that read artifacts with these digests, with what they made; those of the
     /// newest runs first, at most `limit`.
-    async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<ArtifactReader>>;
+    async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>>;
+
+    /// The attempts that read files or folders outside the store with these digests, with what
+    /// they made: of equal attempts the newest that succeeded, at most `limit`.
+    async fn source_readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>>;
 
     // ---- what people say -----------------------------------------------------------------
 

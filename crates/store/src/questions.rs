@@ -87,15 +87,13 @@ pub struct MadeArtifact {
     pub meta: Value,
 }
 
-/// An attempt that read an artifact.
+/// An attempt that read some bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ArtifactReader {
+pub struct Reader {
     /// What was read.
     pub digest: Digest,
-    /// The port that read.
-    pub port: PortName,
-    /// Where the port gathers instances: the label of the one that made it.
-    pub item: Option<String>,
+    /// How.
+    pub read_as: ReadAs,
     /// The attempt: of a stage that was cached, the one that computed.
     pub by: StageOrigin,
     /// The kind of its stage.
@@ -104,10 +102,29 @@ pub struct ArtifactReader {
     pub state: AttemptState,
     /// When it started.
     pub started: Timestamp,
-    /// In how many runs its outputs stand: its own, and those in which it was cached.
-    pub runs: u64,
+    /// In how many runs its outputs stand, where that is known: its own, and those in which it was
+    /// cached.
+    pub runs: Option<u64>,
     /// What it made.
     pub outputs: Vec<MadeArtifact>,
+}
+
+/// How an attempt came to some bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadAs {
+    /// As the artifact of another stage.
+    Input {
+        /// The port that read.
+        port: PortName,
+        /// Where the port gathers instances: the label of the one that made it.
+        item: Option<String>,
+    },
+    /// As a file or folder outside the store.
+    Source {
+        /// Its path from the pipeline's folder.
+        path: String,
+    },
 }
 
 /// The digests that begin with some hexadecimal digits: the first and the last of them. `None` if
@@ -196,7 +213,34 @@ macro_rules! readers {
     };
 }
 
-pub(crate) use {makers, readers};
+/// The readers of sources; `$from` brings the rows of `fingerprint_sources` as `i`. Of equal
+/// fingerprints the newest attempt that succeeded stands for all.
+macro_rules! source_readers {
+    ($from:literal) => {
+        concat!(
+            "WITH reader AS (
+                 SELECT i.digest, i.path, f.run_id, f.position, f.attempt ",
+            $from,
+            " JOIN fingerprints f ON f.fingerprint = i.fingerprint
+              ORDER BY f.run_id DESC, f.position LIMIT $2)
+              SELECT reader.digest, reader.path AS port, '' AS item, s.kind,
+                     CAST(NULL AS BIGINT) AS runs,
+                     r.public_id AS run, s.name AS stage, a.attempt, a.state, a.started,
+                     o.port AS made_port, o.type AS made_type, o.digest AS made_digest,
+                     o.bytes AS made_bytes, o.meta AS made_meta
+              FROM reader
+              JOIN runs r ON r.id = reader.run_id
+              JOIN stages s ON s.run_id = reader.run_id AND s.position = reader.position
+              JOIN attempts a ON a.run_id = reader.run_id AND a.position = reader.position
+                             AND a.attempt = reader.attempt
+              LEFT JOIN outputs o ON o.run_id = a.run_id AND o.position = a.position
+                                 AND o.attempt = a.attempt
+              ORDER BY reader.run_id DESC, reader.position, reader.digest, reader.path, o.place"
+        )
+    };
+}
+
+pub(crate) use {makers, readers, source_readers};
 
 /// A stage of a page.
 #[derive(Debug, FromRow)]
@@ -335,7 +379,7 @@ pub(crate) struct ReaderRow {
     port: String,
     item: String,
     kind: String,
-    runs: i64,
+    runs: Option<i64>,
     run: String,
     stage: String,
     attempt: i64,
@@ -349,9 +393,24 @@ pub(crate) struct ReaderRow {
 }
 
 impl ReaderRow {
-    /// The readers that the rows tell of; the rows of one lie together.
-    pub(crate) fn readers(rows: &[Self]) -> StoreResult<Vec<ArtifactReader>> {
-        let mut readers: Vec<ArtifactReader> = Vec::new();
+    /// The readers of artifacts that the rows tell of; the rows of one lie together.
+    pub(crate) fn of_artifacts(rows: &[Self]) -> StoreResult<Vec<Reader>> {
+        Self::readers(rows, |row| {
+            let item = Some(row.item.clone()).filter(|item| !item.is_empty());
+            Ok(ReadAs::Input { port: text("a port", &row.port)?, item })
+        })
+    }
+
+    /// The readers of sources that the rows tell of.
+    pub(crate) fn of_sources(rows: &[Self]) -> StoreResult<Vec<Reader>> {
+        Self::readers(rows, |row| Ok(ReadAs::Source { path: row.port.clone() }))
+    }
+
+    fn readers(
+        rows: &[Self],
+        read_as: impl Fn(&Self) -> StoreResult<ReadAs>,
+    ) -> StoreResult<Vec<Reader>> {
+        let mut readers: Vec<Reader> = Vec::new();
         let mut last: Option<&Self> = None;
         for row in rows {
             let is_same = last.is_some_and(|last| {
@@ -359,7 +418,7 @@ impl ReaderRow {
                     && (&last.run, &last.stage, last.attempt) == (&row.run, &row.stage, row.attempt)
             });
             if !is_same {
-                readers.push(row.reader()?);
+                readers.push(row.reader(read_as(row)?)?);
             }
             last = Some(row);
             if let (Some(reader), Some(made)) = (readers.last_mut(), row.made()?) {
@@ -369,16 +428,15 @@ impl ReaderRow {
         Ok(readers)
     }
 
-    fn reader(&self) -> StoreResult<ArtifactReader> {
-        Ok(ArtifactReader {
+    fn reader(&self, read_as: ReadAs) -> StoreResult<Reader> {
+        Ok(Reader {
             digest: digest(&self.digest)?,
-            port: text("a port", &self.port)?,
-            item: Some(self.item.clone()).filter(|item| !item.is_empty()),
+            read_as,
             by: origin(&self.run, &self.stage, self.attempt)?,
             kind: text("a kind", &self.kind)?,
             state: text("a state", &self.state)?,
             started: Timestamp(self.started),
-            runs: size(self.runs)?,
+            runs: self.runs.map(size).transpose()?,
             outputs: Vec::new(),
         })
     }

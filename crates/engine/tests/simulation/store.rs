@@ -10,10 +10,10 @@ use wick_core::{
     StageName, StageOrigin, Timestamp,
 };
 use wick_store::{
-    ArtifactReader, ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord,
-    InputRecord, Lease, MadeArtifact, Mark, MetricSummary, ModelRecord, ModelVersion, NewRun,
-    ParamRecord, RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageInRun, StageQuery,
-    StageRecord, Store, StoreResult,
+    ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
+    MadeArtifact, Mark, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, Reader,
+    RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageInRun, StageQuery, StageRecord,
+    Store, StoreResult,
 };
 
 use crate::bugs::Bug;
@@ -268,7 +268,11 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
-    async fn readers(&self, _: &[Digest], _: u32) -> StoreResult<Vec<ArtifactReader>> {
+    async fn readers(&self, _: &[Digest], _: u32) -> StoreResult<Vec<Reader>> {
+        Ok(Vec::new())
+    }
+
+    async fn source_readers(&self, _: &[Digest], _: u32) -> StoreResult<Vec<Reader>> {
         Ok(Vec::new())
     }
 

@@ -37,7 +37,7 @@ use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;
-use crate::questions::{ArtifactReader, MadeArtifact, StageInRun, StageQuery};
+use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
 
 /// A store in a Postgres database.

@@ -16,6 +16,10 @@ const READERS: &str = readers!(
      JOIN stages s ON s.run_id = i.run_id AND s.position = i.position"
 );
 
+const SOURCE_READERS: &str = source_readers!(
+    "FROM unnest($1::bytea[]) AS j (digest) JOIN fingerprint_sources i ON i.digest = j.digest"
+);
+
 const PAGE_ATTEMPTS: &str = "
     SELECT a.run_id, a.position, a.attempt, a.state, a.started, a.wall_micros, a.cpu_micros,
            a.max_rss_bytes, a.failure
@@ -99,18 +103,28 @@ impl PostgresStore {
         rows.into_iter().map(MadeRow::record).collect()
     }
 
-    pub(super) async fn readers(
-        &self,
-        digests: &[Digest],
-        limit: u32,
-    ) -> StoreResult<Vec<ArtifactReader>> {
+    pub(super) async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>> {
         let rows: Vec<ReaderRow> = sqlx::query_as(READERS)
             .bind(bytes(digests))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.refused(error))?;
-        ReaderRow::readers(&rows)
+        ReaderRow::of_artifacts(&rows)
+    }
+
+    pub(super) async fn source_readers(
+        &self,
+        digests: &[Digest],
+        limit: u32,
+    ) -> StoreResult<Vec<Reader>> {
+        let rows: Vec<ReaderRow> = sqlx::query_as(SOURCE_READERS)
+            .bind(bytes(digests))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        ReaderRow::of_sources(&rows)
     }
 }
 

@@ -18,6 +18,10 @@ const READERS: &str = readers!(
      CROSS JOIN stages s ON s.run_id = i.run_id AND s.position = i.position"
 );
 
+const SOURCE_READERS: &str = source_readers!(
+    "FROM json_each($1) j CROSS JOIN fingerprint_sources i ON i.digest = unhex(j.value)"
+);
+
 const PAGE_ATTEMPTS: &str = "
     SELECT a.run_id, a.position, a.attempt, a.state, a.started, a.wall_micros, a.cpu_micros,
            a.max_rss_bytes, a.failure
@@ -100,17 +104,27 @@ impl SqliteStore {
         rows.into_iter().map(MadeRow::record).collect()
     }
 
-    pub(super) async fn readers(
-        &self,
-        digests: &[Digest],
-        limit: u32,
-    ) -> StoreResult<Vec<ArtifactReader>> {
+    pub(super) async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>> {
         let rows: Vec<ReaderRow> = sqlx::query_as(READERS)
             .bind(array(digests)?)
             .bind(limit)
             .fetch_all(&self.readers)
             .await
             .map_err(|error| self.refused(error))?;
-        ReaderRow::readers(&rows)
+        ReaderRow::of_artifacts(&rows)
+    }
+
+    pub(super) async fn source_readers(
+        &self,
+        digests: &[Digest],
+        limit: u32,
+    ) -> StoreResult<Vec<Reader>> {
+        let rows: Vec<ReaderRow> = sqlx::query_as(SOURCE_READERS)
+            .bind(array(digests)?)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        ReaderRow::of_sources(&rows)
     }
 }

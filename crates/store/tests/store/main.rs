@@ -70,6 +70,7 @@ macro_rules! suite {
             sql::long_cells_are_cut,
             sql::errors_have_a_place_and_a_mend,
             sql::a_question_can_be_explained,
+            questions::sources_are_followed_to_their_readers,
             random::any_life_of_a_run_keeps_the_books,
         }
     };

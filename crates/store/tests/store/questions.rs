@@ -1,7 +1,8 @@
 //! Questions over many runs.
 
+use serde_json::json;
 use wick_core::{AttemptState, Digest, EventBody, RunState, StageOrigin, Token};
-use wick_store::{StageQuery, Store};
+use wick_store::{ReadAs, StageQuery, Store};
 
 use crate::world::*;
 
@@ -107,9 +108,9 @@ pub async fn artifacts_are_followed_to_makers_and_readers(store: &dyn Store) {
     assert_eq!(store.makers(&[rows], 1).await.expect("makers").len(), 1);
 
     let readers = store.readers(&[rows], 10).await.expect("readers");
-    let told: Vec<_> =
-        readers.iter().map(|one| (one.by.stage.as_str(), one.port.as_str(), one.runs)).collect();
-    assert_eq!(told, [("train", "data", 2), ("test", "data", 1)]);
+    let told: Vec<_> = readers.iter().map(|one| (one.by.stage.as_str(), one.runs)).collect();
+    assert_eq!(told, [("train", Some(2)), ("test", Some(1))]);
+    assert_eq!(readers[0].read_as, ReadAs::Input { port: port("data"), item: None });
     assert_eq!(readers[0].by, origin, "of a cached stage the attempt that computed");
     assert_eq!(readers[0].outputs[0].digest, Digest::of(b"model"));
     let of_two = store.readers(&[Digest::of(b"model"), rows], 10).await.expect("readers");
@@ -123,4 +124,30 @@ pub async fn artifacts_are_followed_to_makers_and_readers(store: &dyn Store) {
     }
     let all = store.find_artifacts("").await.expect("an answer");
     assert!(all.is_empty(), "nothing is no beginning");
+}
+
+pub async fn sources_are_followed_to_their_readers(store: &dyn Store) {
+    let file = Digest::of(b"file");
+    let parts = |path: &str| {
+        let part = |section: &str, name: &str, digest: Digest| json!({"section": section, "name": name, "digest": digest, "shown": null});
+        let kind = part("kind", "", Digest::of(b"kind"));
+        json!({"version": 1, "parts": [kind, part("source", path, file)]}).to_string()
+    };
+    let driven = Driven::new(store, &["load", "other", "failed"]).await;
+    for (name, path) in [("load", "data/it's.csv"), ("failed", "x")] {
+        let token = Token(number());
+        let mut start = started(name, 1, token, name);
+        if let EventBody::AttemptStarted { parts: told, .. } = &mut start {
+            *told = Some(parts(path));
+        }
+        let state = if name == "failed" { AttemptState::Failed } else { AttemptState::Succeeded };
+        driven.tell([start, finished(name, 1, token, state)]).await;
+    }
+    driven.succeed("other", "other").await;
+    let readers = store.source_readers(&[file], 10).await.expect("readers");
+    let told: Vec<_> = readers.iter().map(|one| one.by.stage.as_str()).collect();
+    assert_eq!(told, ["load"]);
+    assert_eq!(readers[0].read_as, ReadAs::Source { path: "data/it's.csv".to_owned() });
+    assert_eq!((readers[0].digest, readers[0].outputs.len()), (file, 2));
+    assert!(store.source_readers(&[Digest::of(b"x")], 10).await.expect("readers").is_empty());
 }
