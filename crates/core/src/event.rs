@@ -414,6 +414,12 @@ pub enum Effect {
         /// Free words.
         tags: Vec<(String, String)>,
     },
+    /// Note params that the stage's program found out: of its run they are the params
+    /// `STAGE.NAME`, a name that no param of a pipeline has.
+    ReportParams {
+        /// Names and values.
+        params: Vec<(String, serde_json::Value)>,
+    },
     /// Let `alias` name the version of `name` with this artifact.
     SetAlias {
         /// The registered model.

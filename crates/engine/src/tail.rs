@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use wick_core::{MetricPoint, Timestamp, WorkerEvent};
+use wick_core::WorkerEvent;
 
 /// The longest line that is read; a longer one is left out and counted.
 const MAX_LINE: usize = 16 << 20;
@@ -87,6 +86,15 @@ impl LineTail {
         }
         Ok(true)
     }
+
+    /// Whoever writes the file has ended, and all of it was read: hands on what is left without a
+    /// line break.
+    pub fn finish(&mut self, mut take: impl FnMut(&[u8])) {
+        let rest = std::mem::take(&mut self.partial);
+        if !rest.is_empty() && !std::mem::take(&mut self.skipping) {
+            take(&rest);
+        }
+    }
 }
 
 /// Follows a worker's `events.jsonl`. Lines that do not read as events are left out: a newer
@@ -114,48 +122,6 @@ impl WorkerTail {
     }
 }
 
-/// Follows the `WICK_METRICS` file of a `command` stage: `{"metric": "loss", "value": 0.3,
-/// "step": 7}`, one a line.
-#[derive(Debug)]
-pub struct MetricsTail(LineTail);
-
-/// A line of a `WICK_METRICS` file.
-#[derive(Deserialize)]
-struct MetricLine {
-    metric: String,
-    value: f64,
-    #[serde(default)]
-    step: i64,
-}
-
-/// The longest name of a metric that a program may give, in bytes.
-const MAX_METRIC_NAME: usize = 256;
-
-impl MetricsTail {
-    /// Follows the file at `path`.
-    pub const fn new(path: PathBuf) -> Self {
-        Self(LineTail::new(path))
-    }
-
-    /// Every point that is whole by now, or as many as one look reads; and whether there may be
-    /// more. Other lines are left out: they are the program's own.
-    ///
-    /// # Errors
-    /// If the file is there and cannot be read.
-    pub fn read(&mut self, now: Timestamp) -> io::Result<(Vec<MetricPoint>, bool)> {
-        let mut points = Vec::new();
-        let more = self.0.read(|line| {
-            if let Ok(MetricLine { metric, value, step }) = serde_json::from_slice(line)
-                && !metric.is_empty()
-                && metric.len() <= MAX_METRIC_NAME
-            {
-                points.push(MetricPoint { key: metric.into(), step, time: now, value });
-            }
-        })?;
-        Ok((points, more))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -163,20 +129,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_when_it_is_whole() {
+    fn a_line_is_whole_when_it_ends_or_its_writer_does() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("metrics.jsonl");
-        let mut tail = MetricsTail::new(path.clone());
-        assert_eq!(tail.read(Timestamp(0)).expect("absent"), (Vec::new(), false));
+        let path = folder.path().join("events.jsonl");
+        let mut tail = LineTail::new(path.clone());
+        let mut lines = Vec::new();
+        assert!(!tail.read(|_| panic!("there is none")).expect("absent"));
         let mut file = File::create(&path).expect("made");
-        write!(file, "{{\"metric\": \"loss\", \"value\": 0.5}}\nnonsense\n{{\"metric\": \"lo")
-            .expect("written");
-        let (points, _) = tail.read(Timestamp(3)).expect("read");
-        let loss =
-            |step, value| MetricPoint { key: "loss".into(), step, time: Timestamp(3), value };
-        assert_eq!(points, [loss(0, 0.5)]);
-        writeln!(file, "ss\", \"value\": 2, \"step\": 4}}").expect("written");
-        assert_eq!(tail.read(Timestamp(3)).expect("read"), (vec![loss(4, 2.0)], false));
+        write!(file, "one\ntw").expect("written");
+        tail.read(|line| lines.push(line.to_vec())).expect("read");
+        assert_eq!(lines, [b"one"]);
+        write!(file, "o\nthree").expect("written");
+        tail.read(|line| lines.push(line.to_vec())).expect("read");
+        tail.finish(|line| lines.push(line.to_vec()));
+        tail.finish(|line| lines.push(line.to_vec()));
+        assert_eq!(lines[1..], [b"two".to_vec(), b"three".to_vec()]);
     }
 
     #[test]

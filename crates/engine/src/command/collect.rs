@@ -8,10 +8,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use wick_artifact::ArtifactStore;
 use wick_core::{FailureCause, MetricPoint, Output, PortName, PortType, Timestamp};
-use wick_stage::{StageError, StageResult};
+use wick_stage::{StageError, StageResult, layout};
 
 use super::config::{CommandConfig, OutputSpec, TableFormat};
 use super::launch::{io_error, output_path, written_path};
+use super::protocol;
 
 /// The longest value that is kept as a fact of its artifact, in bytes.
 const MAX_SHOWN_VALUE: usize = 1000;
@@ -147,8 +148,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the `metrics` file: numbers by name, those inside objects as `outer.inner`. Must be
-/// called before the outputs are put, which moves them away.
+/// The output whose numbers are metrics without being called so under `metrics`.
+const METRICS: &str = "metrics";
+
+/// Reads the `metrics` file, or the output called `metrics`: numbers by name, those inside objects
+/// as `outer.inner`. Of a report these are its own metrics. Must be called before the outputs are
+/// put, which moves them away.
 ///
 /// # Errors
 /// If it is not there, is no JSON object, or is unreasonably large.
@@ -158,12 +163,27 @@ pub fn metrics(
     workdir: &Path,
     now: Timestamp,
 ) -> StageResult<Vec<MetricPoint>> {
-    let Some(name) = &config.metrics else { return Ok(Vec::new()) };
-    let path = match config.outputs.get(name) {
+    let has_numbers =
+        |spec: &&OutputSpec| matches!(spec.port_type, PortType::Value | PortType::Report);
+    let name = match (&config.metrics, config.outputs.get(METRICS).filter(has_numbers)) {
+        (Some(name), _) => name,
+        (None, Some(_)) => METRICS,
+        (None, None) => return Ok(Vec::new()),
+    };
+    let output = config.outputs.get(name);
+    let is_report = output.is_some_and(|spec| spec.port_type == PortType::Report);
+    let mut path = match output {
         Some(OutputSpec { path: Some(path), .. }) => workdir.join(path),
         Some(spec) => written_path(&output_path(folder, name), spec),
         None => workdir.join(name),
     };
+    if is_report {
+        path.push(layout::REPORT);
+    }
+    // What it was not asked for by name need not be there, or hold numbers.
+    if config.metrics.is_none() && !path.is_file() {
+        return Ok(Vec::new());
+    }
     let wrong = |message: String| {
         StageError::new(FailureCause::Output, message)
             .help("`metrics` is a JSON object of numbers, such as {\"accuracy\": 0.97}")
@@ -175,9 +195,19 @@ pub fn metrics(
         return Err(wrong(format!("{} is too large for metrics", path.display())));
     }
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(format!("{} is not JSON: {error}", path.display())))?;
+    let mut value = match protocol::read_json(&bytes) {
+        Ok(value) => value,
+        Err(why) => {
+            return Err(wrong(format!("{} cannot be read as metrics: {why}", path.display())));
+        }
+    };
+    if is_report {
+        value = value.get_mut(METRICS).map(Value::take).unwrap_or_default();
+    }
     if !value.is_object() {
+        if config.metrics.is_none() {
+            return Ok(Vec::new());
+        }
         return Err(wrong(format!("{} is not a JSON object", path.display())));
     }
     let mut points = Vec::new();
@@ -198,12 +228,11 @@ fn flatten(value: &Value, name: &mut String, time: Timestamp, points: &mut Vec<M
                 name.truncate(length);
             }
         }
-        Value::Number(number) => {
-            if let Some(value) = number.as_f64() {
+        value => {
+            if let Some(value) = protocol::number(value) {
                 points.push(MetricPoint { key: name.as_str().into(), step: 0, time, value });
             }
         }
-        _ => {}
     }
 }
 
@@ -269,5 +298,28 @@ mod tests {
             .map(|point| (point.key.to_string(), point.value))
             .collect::<Vec<_>>();
         assert_eq!(points, [("accuracy".to_owned(), 0.5), ("class.a".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn an_output_called_metrics_is_one() {
+        #[track_caller]
+        fn check(config: Value, file: &str, text: &str, expect: &[(&str, f64)]) {
+            let made = made(config, &[(file, text)]);
+            let folder = made.folder.path();
+            let points = metrics(&made.config, folder, &folder.join("work"), Timestamp(0));
+            let points = points.expect("metrics");
+            let points: Vec<(&str, f64)> =
+                points.iter().map(|point| (&*point.key, point.value)).collect();
+            assert_eq!(points, expect);
+        }
+        let value = json!({"run": "x", "outputs": {"metrics": "value"}});
+        let text = r#"{"a": {"b": 1}, "c": -Infinity, "d": "NaN?", "e": [1]}"#;
+        check(value.clone(), "outputs/metrics", text, &[("a.b", 1.0), ("c", f64::NEG_INFINITY)]);
+        check(value, "outputs/metrics", "[1]", &[]);
+        let report = json!({"run": "x", "outputs": {"metrics": "report"}});
+        let text = r#"{"version": 1, "metrics": {"f1": 0.5}, "tables": []}"#;
+        check(report, "outputs/metrics/report.json", text, &[("f1", 0.5)]);
+        let file = json!({"run": "x", "outputs": {"metrics": "file"}});
+        check(file, "outputs/metrics", r#"{"a": 1}"#, &[]);
     }
 }

@@ -6,6 +6,7 @@
 pub mod collect;
 pub mod config;
 pub mod launch;
+pub mod protocol;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,20 @@ The program sees a small environment, whatever else the one of `wick` holds: `PA
 `USER`, `LOGNAME`, `SHELL`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `TERM`, the variables of Python
 environments, CUDA, certificates and proxies; the variables of `env`; and `WICK_RUN`, `WICK_STAGE`,
 `WICK_ATTEMPT`, `WICK_CPUS`, `WICK_OUTPUTS`, `WICK_METRICS`, `WICK_CHECKPOINTS` and `WICK_PROCESS`.
-Lines such as `{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}`
-appended to the file `WICK_METRICS` are recorded as metrics while the program runs.
+
+Each line that the program appends to the file `WICK_METRICS` is a JSON object:
+
+    {\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}
+    {\"param\": \"n_features\", \"value\": 17}
+
+A metric is recorded while the program runs; `step` is 0 where it is left out, and the value may be
+`NaN`, `Infinity` or `-Infinity`. A param is any JSON value that the program has found out; when the
+stage succeeds it becomes the param `STAGE.n_features` of the run, also of runs that reuse the
+stage. A line that is neither is left out and told in the log; it never fails the stage.
+
+Without lines: the numbers of the JSON file that `metrics` names, or else of an output that is called
+`metrics`, of type `value` or `report`, are recorded as metrics when the program has ended. Numbers
+in nested objects are called `outer.inner`; of a report, `report.json` with its `metrics` counts.
 
 `env` is a list of variables that are passed on, or a mapping that gives them values. In such a
 value `${secrets.NAME}` stands for a secret of the pipeline. It is put in when the program starts,

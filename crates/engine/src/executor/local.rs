@@ -417,7 +417,7 @@ impl LocalExecutor {
                 running.pid_told = true;
                 tell(Change::Spawned { pid, started: orphans::started(pid).unwrap_or(0) });
             }
-            let Look { mut points, progress, .. } = running.reports.read(now);
+            let Look { mut points, progress, .. } = running.reports.read(now, false);
             if !points.is_empty() {
                 running.make_harmless(&mut points);
                 tell(Change::Measured(points));

@@ -11,6 +11,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_long_attempt_is_sampled_while_it_runs", a_long_attempt_is_sampled_while_it_runs),
     ("a_short_attempt_is_charged_and_not_sampled", a_short_attempt_is_charged_and_not_sampled),
     ("a_retry_waits_from_when_it_is_due", a_retry_waits_from_when_it_is_due),
+    ("a_program_reports_params_and_metrics", a_program_reports_params_and_metrics),
     ("a_diff_is_recorded_without_secrets", a_diff_is_recorded_without_secrets),
 ];
 
@@ -89,6 +90,38 @@ fn a_retry_waits_from_when_it_is_due() {
     let ended = attempts[0].finished.expect("it ended");
     let queued = attempts[1].queued.expect("it waited");
     assert!(ended <= queued && queued <= attempts[1].started, "{attempts:?}");
+}
+
+fn a_program_reports_params_and_metrics() {
+    let project = Project::new(
+        "  features:
+    uses: command
+    with:
+      run: |
+        echo 'nonsense' >> $WICK_METRICS
+        echo '{\"param\": \"n_features\", \"value\": 17}' >> $WICK_METRICS
+        echo '{\"metric\": \"loss\", \"value\": 0.5, \"step\": 1}' >> $WICK_METRICS
+        printf '{\"metric\": \"loss\", \"value\": NaN, \"step\": 2}' >> $WICK_METRICS
+        echo '{\"valid\": {\"f1\": 0.75}}' > ${outputs.metrics}
+      outputs: {metrics: value}
+",
+    );
+    for cached in [false, true] {
+        let outcome = project.run();
+        assert_eq!(outcome.totals.cached > 0, cached, "{outcome:?}");
+        let params = project.runtime.block_on(project.store.params(&outcome.run)).expect("params");
+        let params: Vec<_> = params.into_iter().map(|param| (param.name, param.value)).collect();
+        assert_eq!(params, [("features.n_features".to_owned(), json!(17))]);
+        let loss = project.metric(&outcome.run, "loss");
+        assert!(loss.len() == 2 && loss[0] == (1, 0.5) && loss[1].1.is_nan(), "{loss:?}");
+        assert_eq!(project.metric(&outcome.run, "valid.f1"), [(0, 0.75)]);
+        if !cached {
+            let log = outcome.folder.join("features.1/log");
+            let log = std::fs::read_to_string(log).expect("the log");
+            assert!(log.contains("a line of WICK_METRICS could not be understood"), "{log}");
+            assert!(log.contains("line 1: it is not JSON"), "{log}");
+        }
+    }
 }
 
 fn a_diff_is_recorded_without_secrets() {

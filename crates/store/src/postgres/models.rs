@@ -41,6 +41,9 @@ impl PostgresStore {
         by: Option<(i64, &str)>,
         now: Timestamp,
     ) -> StoreResult<()> {
+        if let Effect::ReportParams { params } = effect {
+            return self.write_reported(connection, params, by).await;
+        }
         // One at a time in the whole database: versions count up, and effects come in any order.
         let query = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MODELS_LOCK);
         self.execute(connection, query).await?;
@@ -79,6 +82,7 @@ impl PostgresStore {
                     self.execute(connection, query).await?;
                 }
             }
+            Effect::ReportParams { .. } => {}
             Effect::SetAlias { name, alias, digest } => {
                 check_alias(alias)?;
                 let query = sqlx::query(
@@ -104,6 +108,40 @@ impl PostgresStore {
             }
         }
         Ok(())
+    }
+
+    /// Notes the params that a stage of a run has reported, in the place of those that an earlier
+    /// attempt of it had.
+    async fn write_reported(
+        &self,
+        connection: &mut PgConnection,
+        params: &[(String, serde_json::Value)],
+        by: Option<(i64, &str)>,
+    ) -> StoreResult<()> {
+        // Only a stage of a run has a place for them.
+        let Some((run, stage)) = by else { return Ok(()) };
+        let start = format!("{stage}.");
+        let query = sqlx::query("DELETE FROM params WHERE run_id = $1 AND starts_with(name, $2)")
+            .bind(run)
+            .bind(&start);
+        self.execute(connection, query).await?;
+        let names: Vec<String> =
+            params.iter().map(|(name, _)| clean(&format!("{start}{name}")).into_owned()).collect();
+        let values = params.iter().map(|(_, value)| json_text(value));
+        let values: Vec<String> = values.collect::<StoreResult<_>>()?;
+        let numbers: Vec<Option<f64>> = params.iter().map(|(_, value)| value.as_f64()).collect();
+        let query = sqlx::query(
+            "INSERT INTO params (run_id, name, value, number, overridden)
+             SELECT $1, name, value, number, false
+             FROM unnest($2::text[], $3::text[], $4::float8[]) AS p (name, value, number)
+             ON CONFLICT (run_id, name) DO UPDATE SET
+                 value = excluded.value, number = excluded.number",
+        )
+        .bind(run)
+        .bind(names)
+        .bind(values)
+        .bind(numbers);
+        self.execute(connection, query).await.map(drop)
     }
 
     pub(super) async fn apply_effect(&self, effect: &Effect, now: Timestamp) -> StoreResult<()> {

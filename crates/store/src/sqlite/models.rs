@@ -68,6 +68,31 @@ impl SqliteStore {
                 .await
                 .map_err(|error| self.refused(error))?;
             }
+            Effect::ReportParams { params } => {
+                // Only a stage of a run has a place for them.
+                let Some((run, stage)) = by else { return Ok(()) };
+                let params: Vec<_> = params
+                    .iter()
+                    .map(|(name, value)| {
+                        (format!("{stage}.{name}"), value.to_string(), value.as_f64())
+                    })
+                    .collect();
+                sqlx::query(
+                    "DELETE FROM params
+                         WHERE run_id = $1 AND substr(name, 1, length($2)) = $2;
+                     INSERT INTO params (run_id, name, value, number, overridden)
+                         SELECT $1, value ->> 0, value ->> 1, value ->> 2, 0 FROM json_each($3)
+                         WHERE true
+                         ON CONFLICT (run_id, name) DO UPDATE SET
+                             value = excluded.value, number = excluded.number",
+                )
+                .bind(run)
+                .bind(format!("{stage}."))
+                .bind(array(&params)?)
+                .execute(connection)
+                .await
+                .map_err(|error| self.refused(error))?;
+            }
             Effect::SetAlias { name, alias, digest } => {
                 check_alias(alias)?;
                 let set = sqlx::query(

@@ -57,6 +57,7 @@ macro_rules! suite {
             models::versions_count_up,
             models::aliases_move,
             models::stages_register_models,
+            models::stages_report_params,
             questions::a_stage_is_followed_through_its_runs,
             questions::instances_are_followed_together,
             questions::artifacts_are_followed_to_makers_and_readers,

@@ -119,3 +119,35 @@ pub async fn stages_register_models(store: &dyn Store) {
     driven.tell([started("register", 1, token, "s"), failed]).await;
     assert_eq!(store.models().await.expect("models"), models);
 }
+
+pub async fn stages_report_params(store: &dyn Store) {
+    let driven = Driven::new(store, &["a", "b"]).await;
+    let before = store.params(&driven.run).await.expect("params");
+    let report = async |name: &str, attempt: u32, params: serde_json::Value| {
+        let token = Token(number());
+        let mut end = finished(name, attempt, token, AttemptState::Succeeded);
+        if let EventBody::AttemptFinished { effects, .. } = &mut end {
+            let params: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_value(params).expect("an object");
+            effects.push(Effect::ReportParams { params: params.into_iter().collect() });
+        }
+        driven.tell([started(name, attempt, token, name), end]).await;
+    };
+    let reported = async || {
+        let params = store.params(&driven.run).await.expect("params").into_iter();
+        let new = params.filter(|param| !before.contains(param));
+        new.map(|param| (param.name, param.value)).collect::<Vec<_>>()
+    };
+    let of = |name: &str, value: serde_json::Value| (name.to_owned(), value);
+    report("a", 1, serde_json::json!({"n": 17, "w%_": [1, "x"]})).await;
+    report("b", 1, serde_json::json!({"n": "text"})).await;
+    let all = [of("a.n", 17.into()), of("a.w%_", serde_json::json!([1, "x"]))];
+    let other = of("b.n", "text".into());
+    assert_eq!(reported().await, [all.as_slice(), std::slice::from_ref(&other)].concat());
+    // Another attempt's take their place.
+    driven.tell([EventBody::StageRequeued { stage: stage("a") }]).await;
+    report("a", 2, serde_json::json!({"n": 18})).await;
+    assert_eq!(reported().await, [of("a.n", 18.into()), other]);
+    let run = store.run(&driven.run).await.expect("read").expect("the run");
+    assert!(!run.overridden.iter().any(|name| name.contains('.')), "nobody gave them");
+}

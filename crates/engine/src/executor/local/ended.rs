@@ -31,13 +31,14 @@ impl LocalExecutor {
         // All that is left, in parts: each is handed on before the next is read.
         loop {
             let Some(ended) = running(&mut self.running, stage, attempt) else { return };
-            let look = ended.reports.read(identity::now());
+            let look = ended.reports.read(identity::now(), true);
             self.measured(stage, attempt, look.points);
             if !look.more {
                 break;
             }
         }
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
+        running.warn();
         let stop = running.stop.filter(|_| exit != Exit::Code(0));
         let timeout = running.planned().timeout.unwrap_or_default();
         let told = match &mut running.reports {
@@ -108,7 +109,8 @@ impl LocalExecutor {
         let Some(running) = running(&mut self.running, stage, attempt) else { return };
         let Reports::Command { config, .. } = &running.reports else { return };
         if config.outputs.is_empty() && config.metrics.is_none() {
-            return self.end(stage, attempt, usage, End::Succeeded(Made::default()));
+            let made = Made { outputs: Vec::new(), effects: running.reported_params() };
+            return self.end(stage, attempt, usage, End::Succeeded(made));
         }
         let (config, folder) = (config.clone(), running.folder.clone());
         let workdir = running.workdir(&config);
@@ -136,6 +138,7 @@ impl LocalExecutor {
         match collected {
             Ok((mut made, points)) => {
                 running.masks().mask_outputs(&mut made.outputs);
+                made.effects = running.reported_params();
                 self.measured(stage, attempt, points);
                 self.end(stage, attempt, usage, End::Succeeded(made));
             }

@@ -1,9 +1,11 @@
 //! An attempt that runs on this machine, and what its process has told so far.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use wick_artifact::Held;
 use wick_core::{
     Effect, Exit, Failure, FailureCause, MetricPoint, Output, PortName, Progress, Timestamp, Usage,
@@ -15,6 +17,7 @@ use wick_stage::{StageError, layout};
 use crate::cgroup::GroupUsage;
 use crate::command::config::CommandConfig;
 use crate::command::launch::ProcessSpec;
+use crate::command::protocol::Reported;
 use crate::dispatcher::StopReason;
 use crate::executor::Submission;
 use crate::folder::COMMAND_METRICS;
@@ -23,7 +26,7 @@ use crate::mask::Masks;
 use crate::memory::MemoryUse;
 use crate::meter::energy::Reading;
 use crate::meter::sampler::{FIRST, Seen};
-use crate::tail::{MetricsTail, WorkerTail};
+use crate::tail::WorkerTail;
 
 /// An attempt that was submitted and has not ended.
 pub struct Running {
@@ -56,7 +59,7 @@ pub struct Running {
 /// How an attempt reports.
 pub enum Reports {
     /// A program of the user's.
-    Command { config: Arc<CommandConfig>, metrics: MetricsTail },
+    Command { config: Arc<CommandConfig>, reported: Reported },
     /// A worker.
     Native { events: WorkerTail, told: Told },
 }
@@ -90,8 +93,8 @@ impl Running {
         let folder = submission.folder.clone();
         let reports = match command {
             Some(config) => {
-                let metrics = MetricsTail::new(folder.join(COMMAND_METRICS));
-                Reports::Command { config, metrics }
+                let reported = Reported::new(folder.join(COMMAND_METRICS));
+                Reports::Command { config, reported }
             }
             None => {
                 let events = WorkerTail::new(folder.join(layout::WORKER_EVENTS));
@@ -146,6 +149,35 @@ impl Running {
         }
     }
 
+    /// The params that its program has reported, without what must not be seen, as what they ask
+    /// of the store.
+    pub fn reported_params(&mut self) -> Vec<Effect> {
+        let masks = self.masks();
+        let Reports::Command { reported, .. } = &mut self.reports else { return Vec::new() };
+        let mut params: Vec<(String, Value)> = Vec::new();
+        for (name, mut value) in reported.take_params() {
+            let name = masks.mask(&name);
+            let name = printable(&name, name.len());
+            masks.mask_json(&mut value);
+            // Two that differ in what is hidden are one.
+            params.retain(|(known, _)| *known != name);
+            params.push((name, value));
+        }
+        if params.is_empty() {
+            return Vec::new();
+        }
+        vec![Effect::ReportParams { params }]
+    }
+
+    /// Says in its log which of the lines that its program reported were left out. That it cannot
+    /// be said is no reason to stop.
+    pub fn warn(&self) {
+        let Reports::Command { reported, .. } = &self.reports else { return };
+        let Some(warning) = reported.warning() else { return };
+        let log = std::fs::OpenOptions::new().append(true).open(self.folder.join(layout::LOG));
+        let _ = log.and_then(|mut log| writeln!(log, "{}", self.masks().mask(&warning)));
+    }
+
     /// What is known of its memory, now that it has ended; `log` is its log.
     pub fn memory<'a>(&'a self, log: &'a Path) -> MemoryUse<'a> {
         let peak = self.group.map_or(0, |group| group.peak_bytes);
@@ -176,12 +208,13 @@ impl Running {
 }
 
 impl Reports {
-    /// Reads what was reported since the last time, or as much of it as one look takes. A file
-    /// that cannot be read now is looked at again next time.
-    pub fn read(&mut self, now: Timestamp) -> Look {
+    /// Reads what was reported since the last time, or as much of it as one look takes; of a
+    /// program that `has_ended` also what it left without a line break. A file that cannot be
+    /// read now is looked at again next time.
+    pub fn read(&mut self, now: Timestamp, has_ended: bool) -> Look {
         match self {
-            Reports::Command { metrics, .. } => {
-                let (points, more) = metrics.read(now).unwrap_or_default();
+            Reports::Command { reported, .. } => {
+                let (points, more) = reported.read(now, has_ended).unwrap_or_default();
                 Look { points, progress: None, more }
             }
             Reports::Native { events, told } => {

@@ -1,0 +1,326 @@
+//! What a program tells in its `WICK_METRICS` file: one JSON object a line, a metric or a param.
+//!
+//! ```text
+//! {"metric": "loss", "value": 0.31, "step": 4}
+//! {"param": "n_features", "value": 17}
+//! ```
+//!
+//! A line that says neither is left out and told once, in the attempt's log: a program must not
+//! fail over what it says beside its work. `NaN`, `Infinity` and `-Infinity` count as numbers,
+//! bare, as Python's `json` writes them, or in quotes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use wick_core::{MetricPoint, Timestamp};
+
+use crate::tail::LineTail;
+
+/// The longest name of a metric or a param that a program may give, in bytes.
+const MAX_NAME: usize = 256;
+
+/// The longest value of a param, as JSON, in bytes.
+const MAX_PARAM: usize = 4096;
+
+/// How many params a program may report.
+const MAX_PARAMS: usize = 1000;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq)]
+enum Line {
+    Metric { key: String, step: i64, value: f64 },
+    Param { name: String, value: Value },
+}
+
+/// Follows the `WICK_METRICS` file of a `command` stage.
+#[derive(Debug)]
+pub struct Reported {
+    lines: LineTail,
+    /// The params so far, in the order in which they were first reported.
+    params: Vec<(String, Value)>,
+    mistakes: Mistakes,
+    /// How many lines were read.
+    read: u64,
+}
+
+/// Lines that say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Mistakes {
+    count: u64,
+    /// The first of them, by its number, and what is wrong with it.
+    first: Option<(u64, String)>,
+}
+
+impl Reported {
+    /// Follows the file at `path`, which need not be there yet.
+    pub const fn new(path: PathBuf) -> Self {
+        let mistakes = Mistakes { count: 0, first: None };
+        Self { lines: LineTail::new(path), params: Vec::new(), mistakes, read: 0 }
+    }
+
+    /// Every point that is whole by now, or as many as one look reads; and whether there may be
+    /// more. With `to_end`, for a program that has ended, a last line without a line break is
+    /// whole.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read(&mut self, now: Timestamp, to_end: bool) -> io::Result<(Vec<MetricPoint>, bool)> {
+        let mut points = Vec::new();
+        let Self { lines, params, mistakes, read } = self;
+        let mut take = |line: &[u8]| {
+            *read += 1;
+            match read_line(line) {
+                Ok(None) => {}
+                Ok(Some(Line::Metric { key, step, value })) => {
+                    points.push(MetricPoint { key: key.into(), step, time: now, value });
+                }
+                Ok(Some(Line::Param { name, value })) => {
+                    if let Err(why) = set_param(params, name, value) {
+                        mistakes.add(*read, why);
+                    }
+                }
+                Err(why) => mistakes.add(*read, why),
+            }
+        };
+        let more = lines.read(&mut take)?;
+        if to_end && !more {
+            lines.finish(&mut take);
+        }
+        Ok((points, more))
+    }
+
+    /// The params that the program has reported.
+    pub fn take_params(&mut self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.params)
+    }
+
+    /// What to tell of lines that were left out.
+    pub fn warning(&self) -> Option<String> {
+        let skipped = self.lines.skipped();
+        let (line, why) = match &self.mistakes.first {
+            Some((line, why)) => (*line, why.as_str()),
+            None if skipped > 0 => (0, "it is too long"),
+            None => return None,
+        };
+        let count = self.mistakes.count + skipped;
+        let lines = if count == 1 { "a line".to_owned() } else { format!("{count} lines") };
+        let place = if line > 0 { format!(" line {line}") } else { String::new() };
+        let first = if count == 1 { place } else { format!(" the first is{place}") };
+        Some(format!(
+            "wick: {lines} of WICK_METRICS could not be understood and {} left out:{first}: {why}; \
+             a line is a JSON object such as {{\"metric\": \"loss\", \"value\": 0.31, \"step\": 4}}",
+            if count == 1 { "was" } else { "were" },
+        ))
+    }
+}
+
+impl Mistakes {
+    fn add(&mut self, line: u64, why: String) {
+        self.count += 1;
+        self.first.get_or_insert((line, why));
+    }
+}
+
+fn set_param(params: &mut Vec<(String, Value)>, name: String, value: Value) -> Result<(), String> {
+    if let Some((_, old)) = params.iter_mut().find(|(known, _)| *known == name) {
+        *old = value;
+        return Ok(());
+    }
+    if params.len() >= MAX_PARAMS {
+        return Err(format!("there are more than {MAX_PARAMS} params"));
+    }
+    params.push((name, value));
+    Ok(())
+}
+
+/// Reads a line; an empty one says nothing, and rightly so.
+fn read_line(line: &[u8]) -> Result<Option<Line>, String> {
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let Value::Object(mut fields) = read_json(line)? else {
+        return Err("it is not a JSON object".to_owned());
+    };
+    let name = |value: Value| match value {
+        Value::String(name) if name.is_empty() => Err("its name is empty".to_owned()),
+        Value::String(name) if name.len() > MAX_NAME => {
+            Err(format!("its name is longer than {MAX_NAME} bytes"))
+        }
+        Value::String(name) => Ok(name),
+        _ => Err("its name is not a text".to_owned()),
+    };
+    if let Some(param) = fields.remove("param") {
+        let value = fields.remove("value").ok_or("it has no `value`")?;
+        if value.to_string().len() > MAX_PARAM {
+            return Err(format!("its value is longer than {MAX_PARAM} bytes"));
+        }
+        return Ok(Some(Line::Param { name: name(param)?, value }));
+    }
+    let metric = fields.remove("metric").ok_or("it has neither `metric` nor `param`")?;
+    let value = fields.get("value").ok_or("it has no `value`")?;
+    let value = number(value).ok_or("its `value` is not a number")?;
+    let step = match fields.get("step") {
+        None | Some(Value::Null) => 0,
+        // Programs that count in floats mean whole numbers.
+        Some(step) => step
+            .as_i64()
+            .or_else(|| step.as_f64().filter(|step| step.fract() == 0.0).map(|step| step as i64))
+            .ok_or("its `step` is not a whole number")?,
+    };
+    Ok(Some(Line::Metric { key: name(metric)?, step, value }))
+}
+
+/// A number, or a text that stands for one that JSON has no word for.
+pub fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => match text.as_str() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Reads JSON in which `NaN`, `Infinity` and `-Infinity` may stand bare.
+pub fn read_json(json: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(json).or_else(|error| match quoted(json) {
+        Cow::Owned(quoted) => {
+            serde_json::from_slice(&quoted).map_err(|error| Mistake(&error).to_string())
+        }
+        Cow::Borrowed(_) => Err(Mistake(&error).to_string()),
+    })
+}
+
+/// What is wrong with JSON, without the place: it is one line.
+struct Mistake<'a>(&'a serde_json::Error);
+
+impl fmt::Display for Mistake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let message = text.split(" at line ").next().unwrap_or(&text);
+        write!(f, "it is not JSON: {message}")
+    }
+}
+
+/// Puts the numbers that JSON has no word for into quotes, where they stand outside of any.
+fn quoted(json: &[u8]) -> Cow<'_, [u8]> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out = Vec::new();
+    let (mut at, mut copied, mut in_text) = (0, 0, false);
+    while at < json.len() {
+        match json[at] {
+            b'"' => in_text = !in_text,
+            b'\\' if in_text => at += 1,
+            _ if !in_text => {
+                if let Some(word) = WORDS.iter().find(|word| json[at..].starts_with(word)) {
+                    out.extend_from_slice(&json[copied..at]);
+                    out.push(b'"');
+                    out.extend_from_slice(word);
+                    out.push(b'"');
+                    at += word.len();
+                    copied = at;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    out.extend_from_slice(&json[copied..]);
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, File, Reported) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let reported = Reported::new(path.clone());
+        (folder, File::create(path).expect("made"), reported)
+    }
+
+    fn keys(points: &[MetricPoint]) -> Vec<(&str, i64, f64)> {
+        points.iter().map(|point| (&*point.key, point.step, point.value)).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_when_it_is_whole() {
+        let (_folder, mut file, mut reported) = file();
+        write!(file, "{{\"metric\": \"loss\", \"value\": 0.5}}\r\n\n{{\"metric\": \"lo")
+            .expect("written");
+        let (points, more) = reported.read(Timestamp(3), false).expect("read");
+        assert_eq!((keys(&points), points[0].time), (vec![("loss", 0, 0.5)], Timestamp(3)));
+        assert!(!more);
+        write!(file, "ss\", \"value\": 2, \"step\": 4.0}}").expect("written");
+        assert_eq!(reported.read(Timestamp(3), false).expect("read").0, []);
+        let (points, _) = reported.read(Timestamp(3), true).expect("read");
+        assert_eq!(keys(&points), [("loss", 4, 2.0)], "its program has ended");
+        assert_eq!(reported.warning(), None);
+    }
+
+    #[test]
+    fn numbers_that_json_has_no_word_for_are_understood() {
+        let (_folder, mut file, mut reported) = file();
+        for value in ["NaN", "-Infinity", "\"Infinity\""] {
+            let line = format!("{{\"metric\": \"a NaN \\\" NaN\", \"value\": {value}}}");
+            writeln!(file, "{line}").expect("written");
+        }
+        let (points, _) = reported.read(Timestamp(0), true).expect("read");
+        assert!(points.iter().all(|point| &*point.key == "a NaN \" NaN"), "{points:?}");
+        assert!(points[0].value.is_nan());
+        assert_eq!((points[1].value, points[2].value), (f64::NEG_INFINITY, f64::INFINITY));
+        assert_eq!(reported.warning(), None);
+    }
+
+    #[test]
+    fn params_are_kept_the_last_value_of_each() {
+        let (_folder, mut file, mut reported) = file();
+        for value in ["17", "\"a\"", "[1, 2]"] {
+            writeln!(file, "{{\"param\": \"n\", \"value\": {value}}}").expect("written");
+        }
+        writeln!(file, "{{\"param\": \"m\", \"value\": null}}").expect("written");
+        reported.read(Timestamp(0), true).expect("read");
+        let params = reported.take_params();
+        assert_eq!(params, [("n".to_owned(), json!([1, 2])), ("m".to_owned(), json!(null))]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_once_and_left_out() {
+        #[track_caller]
+        fn check(text: &str, expect: &str) {
+            let (_folder, mut file, mut reported) = file();
+            file.write_all(text.as_bytes()).expect("written");
+            let (points, _) = reported.read(Timestamp(0), true).expect("read");
+            assert_eq!(points, []);
+            let warning = reported.warning().unwrap_or_default();
+            assert!(warning.contains(expect), "{warning}");
+        }
+        check("epoch 3\n", "was left out: line 1: it is not JSON: expected value");
+        check("\n[1]\nx\n{\n", "3 lines of WICK_METRICS could not be understood and were left out");
+        check("\n[1]\nx\n{\n", "the first is line 2: it is not a JSON object");
+        check("{\"value\": 1}", "neither `metric` nor `param`");
+        check("{\"metric\": \"a\"}", "it has no `value`");
+        check("{\"metric\": \"a\", \"value\": true}", "its `value` is not a number");
+        check("{\"metric\": \"\", \"value\": 1}", "its name is empty");
+        check("{\"metric\": 3, \"value\": 1}", "its name is not a text");
+        check("{\"metric\": \"a\", \"value\": 1, \"step\": 0.5}", "not a whole number");
+        check("{\"metric\": \"a\", \"value\": 1", "it is not JSON: EOF");
+        check(&format!("{{\"param\": \"{}\", \"value\": 1}}", "x".repeat(300)), "longer than 256");
+    }
+}
