@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use wick_artifact::ArtifactStore;
 use wick_core::{RunId, StageName};
 use wick_plan::{Plan, Selection, Treatments};
-use wick_store::{EngineId, Lease, NewRun, RunQuery, Store, StoreError};
+use wick_store::filter::Filter;
+use wick_store::{EngineId, Lease, NewRun, Search, Store, StoreError};
 
 use crate::dispatcher::CancelMode;
 use crate::drive::{self, Drive};
@@ -424,8 +425,8 @@ pub(crate) async fn newest_runs(
     plan: &Plan,
     except: Option<&RunId>,
 ) -> Result<Vec<RunId>, StoreError> {
-    let experiment = Some(plan.experiment.clone());
-    let runs = store.runs(&RunQuery { experiment, limit: 8, ..RunQuery::default() }).await?;
-    let runs = runs.into_iter().filter(|run| run.pipeline == plan.pipeline).map(|run| run.id);
+    let filter = Some(Filter::of_experiment(&plan.experiment));
+    let page = store.search(&Search { filter, limit: 8, ..Search::default() }).await?;
+    let runs = page.runs.into_iter().filter(|run| run.pipeline == plan.pipeline).map(|run| run.id);
     Ok(runs.filter(|id| Some(id) != except).collect())
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wick_core::{AttemptState, Event, EventBody, StageOrigin, Token};
+use wick_store::filter::Filter;
 use wick_store::sqlite::SqliteStore;
-use wick_store::{RunQuery, Store};
+use wick_store::{Search, Store};
 
 #[path = "../tests/store/world.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -165,8 +166,8 @@ async fn hot_paths(store: &dyn Store) {
     figure("append, 1,000 cached stages", 1, store.append(&lease, &events)).await.expect("it fits");
     figure("stages, 1,000", 1, store.stages(&run.id)).await.expect("stages");
     figure("attempts, 1,000", 1, store.attempts(&run.id)).await.expect("attempts");
-    let query = RunQuery { limit: 20, ..RunQuery::default() };
-    figure("runs, 7 of 1,000 stages", 1, store.runs(&query)).await.expect("runs");
+    let query = Search { limit: 20, ..Search::default() };
+    figure("runs, 7 of 1,000 stages", 1, store.search(&query)).await.expect("runs");
 
     let driven = Driven::new(store, &["train"]).await;
     driven.tell([started("train", 1, Token(number()), "t")]).await;
@@ -228,15 +229,16 @@ async fn long_history() {
     figure("fill", 1, execute(&path, FILL)).await;
     let store = figure("open", 1, SqliteStore::open(&path)).await.expect("a store");
     for _ in 0..2 {
-        let list = async |query: RunQuery| store.runs(&query).await.expect("runs").len();
-        let page = RunQuery { limit: 50, ..RunQuery::default() };
+        let list = async |query: Search| store.search(&query).await.expect("runs").runs.len();
+        let page = Search { limit: 50, ..Search::default() };
         assert_eq!(figure("50 newest runs", 1, list(page.clone())).await, 50);
-        let experiment = Some("experiment_7".parse().expect("a name"));
-        let query = RunQuery { experiment, ..page.clone() };
+        let filter = Some(Filter::of_experiment(&"experiment_7".parse().expect("a name")));
+        let query = Search { filter, ..page.clone() };
         assert_eq!(figure("50 of an experiment", 1, list(query)).await, 50);
-        let query = RunQuery { state: Some(wick_core::RunState::Failed), ..page.clone() };
+        let query =
+            Search { filter: Some(Filter::in_state(wick_core::RunState::Failed)), ..page.clone() };
         assert_eq!(figure("50 failed", 1, list(query)).await, 50);
-        let query = RunQuery { offset: 90_000, ..page };
+        let query = Search { offset: 90_000, ..page };
         assert_eq!(figure("50 after 90,000", 1, list(query)).await, 50);
         let found = figure("a prefix", 1, store.find_runs("0000000123")).await;
         let run = found.expect("an answer").swap_remove(0);

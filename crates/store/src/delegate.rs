@@ -77,8 +77,8 @@ macro_rules! impl_store {
                 self.find_runs(text).await
             }
 
-            async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
-                self.runs(query).await
+            async fn search(&self, query: &Search) -> StoreResult<RunPage> {
+                self.search(query).await
             }
 
             async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {

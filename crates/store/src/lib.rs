@@ -13,6 +13,7 @@ mod delegate;
 mod directory;
 pub mod dump;
 pub mod error;
+pub mod filter;
 mod gone;
 pub mod hold;
 mod liveness;
@@ -23,6 +24,7 @@ mod queries;
 pub mod questions;
 pub mod records;
 mod rows;
+mod search;
 pub mod slots;
 pub mod sql;
 pub mod sqlite;
@@ -45,8 +47,9 @@ pub use questions::{MadeArtifact, ReadAs, Reader, StageAttempt, StageInRun, Stag
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
     Lease, MAX_SUMMARY_METRICS, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord,
-    RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageRecord,
+    RunRecord, RunSummary, Series, SourceStamp, StageRecord,
 };
+pub use search::{ColumnValue, RunPage, Search, Visible, Way};
 
 /// Opens the store at `location`: a path or `sqlite://path` for SQLite, whose file is made if it
 /// is not there, or `postgres://…` for a database that is.
@@ -150,8 +153,8 @@ pub trait Store: Send + Sync {
     /// nothing matches. Deleted runs are found by their ids only.
     async fn find_runs(&self, text: &str) -> StoreResult<Vec<RunId>>;
 
-    /// Runs, newest first.
-    async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>>;
+    /// Runs by a filter and in an order, a page of them.
+    async fn search(&self, query: &Search) -> StoreResult<RunPage>;
 
     /// One run.
     async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>>;

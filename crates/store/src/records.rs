@@ -138,19 +138,6 @@ pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
     Some(format!("{prefix}{{"))
 }
 
-/// Which runs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RunQuery {
-    /// Only of this experiment.
-    pub experiment: Option<ExperimentName>,
-    /// Only in this state.
-    pub state: Option<RunState>,
-    /// At most so many; 0 for all.
-    pub limit: u32,
-    /// After leaving out so many.
-    pub offset: u32,
-}
-
 /// A param of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ParamRecord {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wick_core::{AttemptState, RunId, RunState};
-use wick_store::{RunQuery, RunRecord, StoreError};
+use wick_store::filter::Filter;
+use wick_store::{RunRecord, Search, StoreError, Visible};
 
 use crate::args::{CancelArgs, GlobalArgs};
 use crate::drive::engine;
@@ -62,8 +63,9 @@ async fn record(session: &Session, id: &RunId) -> CommandResult<RunRecord> {
 
 /// The one run that goes on.
 async fn only_running(session: &Session) -> CommandResult<RunId> {
-    let query = RunQuery { state: Some(RunState::Running), limit: 9, ..RunQuery::default() };
-    let runs = session.store.runs(&query).await?;
+    let filter = Some(Filter::in_state(RunState::Running));
+    let query = Search { filter, limit: 9, visible: Visible::All, ..Search::default() };
+    let runs = session.store.search(&query).await?.runs;
     match runs.as_slice() {
         [only] => Ok(only.id.clone()),
         [] => Err(CommandError::invalid("no run goes on").hint("`wick runs` lists the runs")),

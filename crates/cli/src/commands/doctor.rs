@@ -118,12 +118,9 @@ async fn store(project: &Project) -> Finding {
         return Finding::ok("store", format!("{location}: will be made by the first run"));
     }
     match wick_store::open(&location).await {
-        Ok(store) => match store
-            .runs(&wick_store::RunQuery { limit: 1, ..Default::default() })
-            .await
-        {
-            Ok(runs) => {
-                let last = runs.first().map_or_else(
+        Ok(store) => match store.search(&wick_store::Search::newest(1)).await {
+            Ok(page) => {
+                let last = page.runs.first().map_or_else(
                     || "no run yet".to_owned(),
                     |run| format!("last run {} {}", run.id, human::ago(run.started, human::now())),
                 );

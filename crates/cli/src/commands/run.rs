@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use wick_core::{AttemptState, RunId, RunState, StageName};
 use wick_engine::{Began, CancelHandle, CancelMode, RunOutcome};
 use wick_stage::layout;
-use wick_store::RunQuery;
+use wick_store::Search;
+use wick_store::filter::Filter;
 
 use super::logs::folder_of;
 use crate::args::{ExecuteArgs, GlobalArgs, OutputArgs, RunArgs};
@@ -225,13 +226,10 @@ async fn registered_model(
 
 /// The run of the same experiment before this one.
 async fn earlier_run(session: &Session, history: &RunHistory) -> CommandResult<Option<RunId>> {
-    let query = RunQuery {
-        experiment: Some(history.run.experiment.clone()),
-        state: Some(RunState::Succeeded),
-        limit: 2,
-        offset: 0,
-    };
-    let runs = session.store.runs(&query).await?;
+    let filter =
+        Filter::of_experiment(&history.run.experiment).and(Filter::in_state(RunState::Succeeded));
+    let query = Search { filter: Some(filter), limit: 2, ..Search::default() };
+    let runs = session.store.search(&query).await?.runs;
     Ok(runs
         .into_iter()
         .find(|run| run.id != history.run.id && run.started < history.run.started)

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use wick_core::AttemptState;
-use wick_store::{RunQuery, RunSummary};
+use wick_store::filter::Filter;
+use wick_store::{RunPage, RunSummary, Search};
 
 use crate::args::{GlobalArgs, RunsArgs};
 use crate::error::{CommandResult, ExitCode};
@@ -12,18 +13,11 @@ use crate::session::Session;
 
 pub async fn runs(args: &RunsArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
-    // One more than is shown tells whether there are more.
-    let query = RunQuery {
-        experiment: args.experiment.clone(),
-        state: args.state,
-        limit: if args.limit == 0 { 0 } else { args.limit.saturating_add(1) },
-        offset: 0,
-    };
-    let mut runs = session.store.runs(&query).await?;
-    let more = args.limit > 0 && runs.len() > args.limit as usize;
-    if more {
-        runs.truncate(args.limit as usize);
-    }
+    let filters =
+        [args.experiment.as_ref().map(Filter::of_experiment), args.state.map(Filter::in_state)];
+    let filter = Filter::all(filters.into_iter().flatten());
+    let query = Search { filter, limit: args.limit, ..Search::default() };
+    let RunPage { runs, more, .. } = session.store.search(&query).await?;
     if args.output.is_json() {
         let runs: Vec<Value> = runs.iter().map(to_json).collect();
         ui.json(&json!({"version": 1, "runs": runs, "more": more}))?;

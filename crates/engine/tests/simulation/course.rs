@@ -9,7 +9,7 @@ use std::time::Duration;
 use wick_core::{RunState, Token};
 use wick_engine::{CancelHandle, Engine, Parts, RunOptions, Slots};
 use wick_plan::{Plan, Selection};
-use wick_store::{RunQuery, Store};
+use wick_store::{Search, Store};
 
 use crate::bugs::Bug;
 use crate::database::Tables;
@@ -473,8 +473,8 @@ async fn carry_out(lab: Arc<Lab>, command: Command) {
     let here = Process { lab: lab.clone(), id: process };
     let store: Arc<dyn Store> = Arc::new(SimulatedStore { lab: lab.clone(), process });
     let _ = store.interrupt_dead_runs(lab.time_at(process)).await;
-    let newest = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await;
-    let newest = newest.unwrap_or_default().into_iter().next().map(|run| run.id);
+    let newest = store.search(&Search::newest(1)).await;
+    let newest = newest.unwrap_or_default().runs.into_iter().next().map(|run| run.id);
     let parts = Parts {
         world: Arc::new(here.clone()),
         files: Arc::new(here),

@@ -12,8 +12,8 @@ use wick_core::{
 use wick_store::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
     MadeArtifact, Mark, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, Reader,
-    RunQuery, RunRecord, RunSummary, Series, SourceStamp, StageInRun, StageQuery, StageRecord,
-    Store, StoreResult,
+    RunPage, RunRecord, Search, Series, SourceStamp, StageInRun, StageQuery, StageRecord, Store,
+    StoreResult,
 };
 
 use crate::bugs::Bug;
@@ -196,10 +196,13 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
-    async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
+    async fn search(&self, query: &Search) -> StoreResult<RunPage> {
         let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
-        self.read(|tables| tables.runs.iter().rev().take(limit).map(|run| run.summary()).collect())
-            .await
+        self.read(|tables| RunPage {
+            runs: tables.runs.iter().rev().take(limit).map(|run| run.summary()).collect(),
+            ..RunPage::default()
+        })
+        .await
     }
 
     async fn run(&self, run: &RunId) -> StoreResult<Option<RunRecord>> {

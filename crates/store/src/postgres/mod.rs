@@ -19,6 +19,7 @@ mod models;
 mod points;
 mod questions;
 mod runs;
+mod search;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
+use crate::search::{RunPage, Search};
 
 /// A store in a Postgres database.
 #[derive(Debug)]

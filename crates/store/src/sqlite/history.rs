@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::{QueryBuilder, Sqlite};
 use wick_core::{Fingerprint, MetricKey, RunId, StageName, StageOrigin};
 
 use super::SqliteStore;
@@ -156,39 +155,8 @@ impl SqliteStore {
         named(rows)
     }
 
-    pub(super) async fn runs(&self, query: &RunQuery) -> StoreResult<Vec<RunSummary>> {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            // The page first: what is left out is not joined.
-            "SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
-                    r.state, r.started, r.finished, r.name, r.note, r.starred, r.archived, r.deleted
-             FROM (SELECT * FROM runs WHERE true",
-        );
-        if let Some(experiment) = &query.experiment {
-            sql.push(" AND experiment_id = (SELECT id FROM experiments WHERE name = ")
-                .push_bind(experiment.as_str())
-                .push(")");
-        }
-        if let Some(state) = query.state {
-            sql.push(" AND state = ").push_bind(state.as_str());
-        }
-        let limit = if query.limit == 0 { -1 } else { i64::from(query.limit) };
-        sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-        sql.push(" OFFSET ").push_bind(query.offset);
-        sql.push(
-            ") AS r JOIN experiments e ON e.id = r.experiment_id
-                  LEFT JOIN runs p ON p.id = r.parent_id
-             ORDER BY r.id DESC",
-        );
-        let rows: Vec<SummaryRow> = sql
-            .build_query_as()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| self.refused(error))?;
-        self.summaries(rows).await
-    }
-
     /// Adds to each run how its stages stand, and its metrics.
-    async fn summaries(&self, rows: Vec<SummaryRow>) -> StoreResult<Vec<RunSummary>> {
+    pub(super) async fn summaries(&self, rows: Vec<SummaryRow>) -> StoreResult<Vec<RunSummary>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

@@ -16,6 +16,7 @@ mod models;
 mod points;
 mod questions;
 mod runs;
+mod search;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -40,6 +41,7 @@ use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
+use crate::search::{RunPage, Search};
 use log_room::LogRoom;
 
 /// How sure a commit is when it returns.

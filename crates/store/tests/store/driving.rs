@@ -5,7 +5,7 @@ use wick_core::{
     AttemptState, Digest, Effect, EventBody, Input, RunState, SkipReason, StageOrigin, Timestamp,
     Token,
 };
-use wick_store::{LEASE_MICROS, RunQuery, SourceStamp, Store, StoreError, this_engine};
+use wick_store::{LEASE_MICROS, Search, SourceStamp, Store, StoreError, this_engine};
 
 use crate::world::*;
 
@@ -469,8 +469,8 @@ pub async fn a_list_brings_instances(store: &dyn Store) {
     taken.succeed("fit[x=2]", "two").await;
     taken.tell([points("fit[x=2]", 1, &[("m", 0, 2.0)])]).await;
     let shown = async || {
-        let listed = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await;
-        listed.expect("a list").swap_remove(0).metrics
+        let listed = store.search(&Search::newest(1)).await;
+        listed.expect("a list").runs.swap_remove(0).metrics
     };
     let metric = |name: &str, value| (format!("{name}.m"), value);
     assert_eq!(shown().await, [metric("fit[x=0]", 1.0), metric("fit[x=2]", 2.0)]);

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use wick_core::{AttemptState, EventBody, RunState, StageOrigin, Token};
-use wick_store::{RunQuery, Store};
+use wick_store::filter::Filter;
+use wick_store::{Search, Store};
 
 use crate::world::*;
 
@@ -39,8 +40,8 @@ pub async fn runs_are_listed_newest_first(store: &dyn Store) {
         }
         ids.push(driven.run);
     }
-    let list = async |query: RunQuery| store.runs(&query).await.expect("a list");
-    let all = list(RunQuery::default()).await;
+    let list = async |query: Search| store.search(&query).await.expect("a list").runs;
+    let all = list(Search::default()).await;
     let listed: Vec<_> = all.iter().rev().map(|run| run.id.clone()).collect();
     assert_eq!(listed, ids);
     assert_eq!(all[0].state, RunState::Failed);
@@ -49,18 +50,20 @@ pub async fn runs_are_listed_newest_first(store: &dyn Store) {
     assert_eq!(all[0].metrics, [("a.accuracy".to_owned(), 4.0)]);
     assert_eq!(all[4].metrics, [("a.accuracy".to_owned(), 0.0)]);
 
-    let page = list(RunQuery { limit: 2, offset: 1, ..RunQuery::default() }).await;
+    let page = list(Search { limit: 2, offset: 1, ..Search::default() }).await;
     let page: Vec<_> = page.into_iter().map(|run| run.id).collect();
     assert_eq!(page, [ids[3].clone(), ids[2].clone()]);
-    let offset = list(RunQuery { offset: 4, ..RunQuery::default() }).await;
+    let offset = list(Search { offset: 4, ..Search::default() }).await;
     assert_eq!(offset.len(), 1);
-    let experiment = Some("other".parse().expect("a name"));
-    let other = list(RunQuery { experiment, ..RunQuery::default() }).await;
+    let filter = Some(Filter::of_experiment(&"other".parse().expect("a name")));
+    let other = list(Search { filter, ..Search::default() }).await;
     assert_eq!((other.len(), &other[0].id), (1, &ids[3]));
-    let failed = list(RunQuery { state: Some(RunState::Failed), ..RunQuery::default() }).await;
+    let failed =
+        list(Search { filter: Some(Filter::in_state(RunState::Failed)), ..Search::default() })
+            .await;
     assert_eq!((failed.len(), &failed[0].id), (1, &ids[4]));
-    let experiment = Some("none".parse().expect("a name"));
-    assert!(list(RunQuery { experiment, ..RunQuery::default() }).await.is_empty());
+    let filter = Some(Filter::of_experiment(&"none".parse().expect("a name")));
+    assert!(list(Search { filter, ..Search::default() }).await.is_empty());
 }
 
 pub async fn metrics_keep_every_bit(store: &dyn Store) {
@@ -171,7 +174,7 @@ pub async fn cached_stages_show_their_origin(store: &dyn Store) {
     let artifacts = store.artifacts(&second.run).await.expect("artifacts");
     assert_eq!((artifacts.len(), artifacts[0].stage.as_str()), (2, "b"));
     assert_eq!(store.inputs(&second.run).await.expect("inputs").len(), 1);
-    let listed = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await.expect("a list");
+    let listed = store.search(&Search::newest(1)).await.expect("a list").runs;
     assert_eq!(listed[0].metrics, [("b.accuracy".to_owned(), 0.9)]);
 
     // What came out of the cache leads to where it was made, not to where it was found.
@@ -187,8 +190,8 @@ pub async fn lists_show_the_metrics_that_count(store: &dyn Store) {
     use AttemptState::{Failed, Succeeded};
     let driven = Driven::new(store, &["a", "b"]).await;
     let shown = async || {
-        let listed = store.runs(&RunQuery { limit: 1, ..RunQuery::default() }).await;
-        let shown = listed.expect("a list").swap_remove(0).metrics;
+        let listed = store.search(&Search::newest(1)).await;
+        let shown = listed.expect("a list").runs.swap_remove(0).metrics;
         let latest = store.latest_metrics(&driven.run).await.expect("metrics");
         let latest: Vec<_> =
             latest.into_iter().map(|m| (format!("{}.{}", m.stage, m.key), m.value)).collect();

@@ -7,9 +7,11 @@ mod history;
 mod hold;
 mod marks;
 mod models;
+mod naive;
 mod postgres;
 mod questions;
 mod random;
+mod searching;
 mod slots;
 mod sql;
 mod sqlite;
@@ -72,6 +74,10 @@ macro_rules! suite {
             sql::errors_have_a_place_and_a_mend,
             sql::a_question_can_be_explained,
             questions::sources_are_followed_to_their_readers,
+            searching::filters_find_what_they_say,
+            searching::pages_follow_each_other,
+            searching::what_was_put_away_is_asked_for,
+            searching::any_filter_finds_what_a_naive_reader_finds,
             random::any_life_of_a_run_keeps_the_books,
         }
     };

@@ -1,7 +1,7 @@
 //! What people say of runs.
 
 use wick_core::Timestamp;
-use wick_store::{Mark, Marks, RunQuery, Store, StoreError};
+use wick_store::{Mark, Marks, Search, Store, StoreError};
 
 use crate::world::*;
 
@@ -46,7 +46,7 @@ pub async fn marks_are_set_and_taken_away(store: &dyn Store) {
     (expect.deleted, expect.tags[2].1) = (None, "b".to_owned());
     assert_eq!(of(&first).await, expect);
     assert_eq!(of(&second).await.deleted, Some(then));
-    let listed = store.runs(&RunQuery::default()).await.expect("a list");
+    let listed = store.search(&Search::newest(0)).await.expect("a list").runs;
     assert_eq!(listed.last().map(|run| &run.marks), Some(&expect));
 
     let said = [

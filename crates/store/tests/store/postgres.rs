@@ -7,7 +7,7 @@ use wick_core::{AttemptState, RunState, Timestamp};
 use wick_store::hold::{Asked, Holder, hold};
 use wick_store::postgres::PostgresStore;
 use wick_store::sql::{Cell, Question, ask};
-use wick_store::{LEASE_MICROS, Store, StoreError, open};
+use wick_store::{LEASE_MICROS, Search, Store, StoreError, open};
 
 use crate::cluster::Cluster;
 use crate::hold::holder;
@@ -87,7 +87,7 @@ fn many_open_a_new_store_at_once() {
         };
         futures_util::future::join_all((0..6).map(|_| open())).await;
         let store = PostgresStore::open(&url).await.expect("a store");
-        assert_eq!(store.runs(&Default::default()).await.expect("runs").len(), 6);
+        assert_eq!(store.search(&Search::default()).await.expect("runs").runs.len(), 6);
         store.close().await;
     });
 }

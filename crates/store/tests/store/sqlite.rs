@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use wick_store::hold::{Asked, Holder, hold};
 use wick_store::sql::{Question, ask};
 use wick_store::sqlite::SqliteStore;
-use wick_store::{Store, StoreError, open};
+use wick_store::{Search, Store, StoreError, open};
 
 use crate::hold::holder;
 use crate::world::*;
@@ -94,7 +94,7 @@ fn many_open_a_new_store_at_once() {
     });
     block_on(async {
         let store = SqliteStore::open(&path).await.expect("a store");
-        assert_eq!(store.runs(&Default::default()).await.expect("runs").len(), 6);
+        assert_eq!(store.search(&Search::default()).await.expect("runs").runs.len(), 6);
     });
 }
 

@@ -1,0 +1,61 @@
+//! Finding runs: what `search` asks, asked of SQLite.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::SqliteStore;
+use super::runs::array;
+use crate::error::StoreResult;
+use crate::rows::SummaryRow;
+use crate::search::{Arg, Cell, Database, Dialect, Found, Fragment, RunPage, Search, Shape, find};
+
+/// CROSS JOIN: from the page to its runs.
+const PAGE: &str = "
+    SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
+           r.state, r.started, r.finished, r.name, r.note, r.starred, r.archived, r.deleted
+    FROM json_each($1) j CROSS JOIN runs r ON r.id = j.value
+         JOIN experiments e ON e.id = r.experiment_id
+         LEFT JOIN runs p ON p.id = r.parent_id
+    ORDER BY j.key";
+
+impl SqliteStore {
+    pub(super) async fn search(&self, query: &Search) -> StoreResult<RunPage> {
+        let Found { ids, more, columns } = find(self, query).await?;
+        let rows: Vec<SummaryRow> = sqlx::query_as(PAGE)
+            .bind(array(&ids)?)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        Ok(RunPage { runs: self.summaries(rows).await?, more, columns })
+    }
+}
+
+impl Database for SqliteStore {
+    const DIALECT: Dialect = Dialect::Sqlite;
+
+    async fn ask(&self, question: Fragment, shape: &[Shape]) -> StoreResult<Vec<Vec<Cell>>> {
+        let (text, args) = question.finish();
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for arg in args {
+            query = match arg {
+                Arg::Int(int) => query.bind(int),
+                Arg::Float(float) => query.bind(float),
+                Arg::Text(text) => query.bind(text),
+            };
+        }
+        let rows = query.fetch_all(&self.readers).await.map_err(|error| self.refused(error))?;
+        let cell = |row: &sqlx::sqlite::SqliteRow, place: usize, shape: Shape| match shape {
+            Shape::Int => row.try_get::<Option<i64>, _>(place).map(|v| v.map(Cell::Int)),
+            Shape::Float => row.try_get::<Option<f64>, _>(place).map(|v| v.map(Cell::Float)),
+            Shape::Text => row.try_get::<Option<String>, _>(place).map(|v| v.map(Cell::Text)),
+        };
+        rows.iter()
+            .map(|row| {
+                let cells = shape.iter().enumerate().map(|(place, shape)| {
+                    let cell = cell(row, place, *shape).map_err(|error| self.refused(error))?;
+                    Ok(cell.unwrap_or(Cell::Null))
+                });
+                cells.collect()
+            })
+            .collect()
+    }
+}
