@@ -6,6 +6,7 @@ mod check;
 mod checkpoints;
 mod corpus;
 mod diff;
+mod export;
 mod failure;
 mod faults;
 mod help;

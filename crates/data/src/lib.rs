@@ -15,6 +15,7 @@ pub mod profile;
 pub mod read;
 mod rows;
 pub mod rules;
+pub mod stream;
 pub mod transform;
 pub mod values;
 pub mod write;

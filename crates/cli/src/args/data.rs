@@ -55,6 +55,43 @@ pub struct SqlArgs {
     pub output: SqlFormat,
 }
 
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A table for each view of `wick sql`: for polars, pandas and DuckDB
+    Parquet,
+}
+
+impl ExportFormat {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ExportFormat::Parquet => "parquet",
+        }
+    }
+}
+
+/// `wick export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick export                       All runs, to wick-export/runs.parquet, metrics.parquet, …\n  \
+    wick export -o /data/history --force\n\n\
+    Then, for example: duckdb -c \"SELECT * FROM 'wick-export/latest_metrics.parquet'\"\n\
+    The columns are those of `wick sql --schema`; times are in UTC.")]
+pub struct ExportArgs {
+    /// The folder to be made
+    #[arg(short, long, value_name = "DIR", default_value = "wick-export", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+
+    /// What to write
+    #[arg(long, value_name = "FORMAT", default_value = "parquet")]
+    pub output_format: ExportFormat,
+
+    /// Replace an earlier export
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// `500ms`, `30s`, `5m`, `1h`.
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let wrong = || "write a time such as 500ms, 30s, 5m or 1h".to_owned();

@@ -14,7 +14,7 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-pub use data::{SqlArgs, SqlFormat};
+pub use data::{ExportArgs, ExportFormat, SqlArgs, SqlFormat};
 pub use help::parse;
 pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, RunsArgs, ShowArgs,
@@ -179,6 +179,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Ask the history in SQL
     Sql(SqlArgs),
+    /// Write the history to files for polars, pandas and DuckDB
+    Export(ExportArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// List registered models, their versions and aliases

@@ -8,6 +8,7 @@ mod compare;
 mod completions;
 mod diff;
 mod doctor;
+mod export;
 mod history;
 mod init;
 mod kinds;
@@ -52,6 +53,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Diff(args) => block_on(diff::diff(args, global, ui)),
         Command::History(args) => block_on(history::history(args, global, ui)),
         Command::Sql(args) => block_on(sql::sql(args, global, ui)),
+        Command::Export(args) => block_on(export::export(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

@@ -38,6 +38,8 @@ pub struct ViewColumn {
     pub about: &'static str,
     /// Of which type it is.
     pub kind: ColumnType,
+    /// Whether NULL stands for NaN, rather than for nothing.
+    pub null_is_nan: bool,
     expression: Expression,
 }
 
@@ -106,7 +108,12 @@ const fn column(
     expression: Expression,
     about: &'static str,
 ) -> ViewColumn {
-    ViewColumn { name, about, kind, expression }
+    ViewColumn { name, about, kind, null_is_nan: false, expression }
+}
+
+/// A measured value: always there, but perhaps a NaN, which SQLite cannot hold.
+const fn measured(name: &'static str, sql: &'static str, about: &'static str) -> ViewColumn {
+    ViewColumn { name, about, kind: Real, null_is_nan: true, expression: Number(sql) }
 }
 
 const RUN: ViewColumn = column("run", Text, Plain("r.public_id"), "the run's id");
@@ -300,7 +307,7 @@ pub const VIEWS: &[View] = &[
             column("key", Text, Plain("k.name"), "the metric"),
             column("step", Integer, Plain("x.step"), "its place in the series: an epoch, a batch"),
             column("time", Time, Plain("x.time"), "when it was measured"),
-            column("value", Real, Number("x.value"), "the value; NULL where it is NaN"),
+            measured("value", "x.value", "the value; NULL where it is NaN"),
         ],
         from: "@metrics m JOIN @runs r ON r.id = m.run_id
                JOIN @stages s ON s.run_id = m.run_id AND s.position = m.position
@@ -317,7 +324,7 @@ pub const VIEWS: &[View] = &[
             RUN,
             STAGE,
             column("key", Text, Plain("k.name"), "the metric"),
-            column("value", Real, Number("l.value"), "its latest value; NULL where it is NaN"),
+            measured("value", "l.value", "its latest value; NULL where it is NaN"),
             column("step", Integer, Plain("m.step"), "the latest point's step"),
             column("points", Integer, Plain("m.points"), "how many points the series has"),
             column("min", Real, Number("m.min"), "the smallest value"),
@@ -430,6 +437,11 @@ pub const VIEWS: &[View] = &[
 ];
 
 impl View {
+    /// Whether its rows are of runs: some of them can be exported.
+    pub fn is_of_runs(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// The query that the view is. `schema` stands before the names of tables.
     pub(super) fn query(&self, database: Database, schema: &str) -> String {
         self.select(database, schema, false, "")

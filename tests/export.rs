@@ -1,0 +1,66 @@
+//! `wick export`: what other programs read.
+
+use std::path::Path;
+
+use crate::sandbox::Sandbox;
+
+const PIPELINE: &str = r#"
+pipeline: curve
+params: {scale: 1}
+stages:
+  fit:
+    uses: command
+    with:
+      run: |
+        echo '{"metric": "loss", "step": 1, "value": 0.5}' >> $WICK_METRICS
+        echo '{"metric": "loss", "step": 2, "value": 0.25}' >> $WICK_METRICS
+        echo scale=${params.scale} > ${outputs.file}
+      outputs: {file: file}
+"#;
+
+fn height(path: &Path) -> usize {
+    wick_data::read_table(path).expect("a table").height()
+}
+
+#[test]
+fn the_history_is_written_as_tables() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["run", "pipeline.yaml", "-p", "scale=2"]).ends_with(0);
+    let ran = sandbox.wick(&["export", "-o", "out/history"]).ends_with(0);
+    assert!(ran.stderr.contains("2 runs and"), "{}", ran.stderr);
+    let folder = sandbox.path().join("out/history");
+    let rows = |name: &str| height(&folder.join(format!("{name}.parquet")));
+    assert_eq!((rows("runs"), rows("stages"), rows("params")), (2, 2, 2));
+    assert_eq!((rows("metrics") >= 4, rows("artifacts"), rows("models")), (true, 2, 0));
+    let metrics = wick_data::read_table(folder.join("metrics.parquet")).expect("a table");
+    let text = wick_data::csv_text(&mut metrics.clone()).expect("CSV");
+    let text = String::from_utf8(text).expect("text");
+    let losses: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(",loss,"))
+        .filter_map(|line| line.rsplit(',').next())
+        .collect();
+    assert_eq!(losses, ["0.5", "0.25", "0.5", "0.25"], "{text}");
+    let note: serde_json::Value =
+        serde_json::from_str(&sandbox.read("out/history/export.json")).expect("JSON");
+    assert_eq!((&note["version"], &note["rows"]["runs"]), (&1.into(), &2.into()));
+    // Nothing is left beside it.
+    assert_eq!(std::fs::read_dir(sandbox.path().join("out")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn nothing_is_overwritten_by_accident() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["export"]).ends_with(0);
+    sandbox.wick(&["export"]).ends_with(2).says(&["exists already", "--force"]);
+    sandbox.wick(&["run", "pipeline.yaml", "-p", "scale=2"]).ends_with(0);
+    sandbox.wick(&["export", "--force"]).ends_with(0);
+    assert_eq!(height(&sandbox.path().join("wick-export/runs.parquet")), 2);
+    // A folder that is no export is nobody's to replace.
+    sandbox.write("mine/notes.txt", "keep me");
+    sandbox.wick(&["export", "-o", "mine", "--force"]).ends_with(2).says(&["exists already"]);
+    assert_eq!(sandbox.read("mine/notes.txt"), "keep me");
+    sandbox.wick(&["export", "-o", "pipeline.yaml"]).ends_with(2).says(&["is not a folder"]);
+}
