@@ -49,6 +49,15 @@ pub(crate) struct Changes<'a> {
 }
 
 impl Changes<'_> {
+    /// The attempts that end with the batch: place, number.
+    pub(crate) fn ended_attempts(&self) -> Vec<(i64, i64)> {
+        let begun = self.begun.iter().filter(|row| row.end.is_some());
+        let begun = begun.map(|row| (row.place, row.attempt));
+        let ended = self.ended.iter().map(|row| (row.place, row.attempt));
+        let both = begun.chain(ended);
+        both.map(|(place, attempt)| (i64::from(place), i64::from(attempt))).collect()
+    }
+
     /// Whether a power cut may take the batch back: it only tells what began or was measured,
     /// and what a power cut took that from, it also ended. The next batch that is flushed
     /// flushes this one too.

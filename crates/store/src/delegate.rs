@@ -109,6 +109,15 @@ macro_rules! impl_store {
                 self.series(run, key).await
             }
 
+            async fn curves(
+                &self,
+                run: &RunId,
+                key: Option<&str>,
+                most: usize,
+            ) -> StoreResult<Vec<Series>> {
+                self.curves(run, key, most).await
+            }
+
             async fn stage_parts(
                 &self,
                 run: &RunId,

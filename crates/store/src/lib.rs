@@ -8,7 +8,10 @@
 //! shared: what a batch of events changes (`changes`), what a row means (`rows`), whether an
 //! engine still lives (`liveness`). One suite, `tests/store`, says what both do.
 
+mod batches;
 mod changes;
+mod chunk;
+mod curve;
 mod delegate;
 mod directory;
 pub mod dump;
@@ -19,6 +22,7 @@ pub mod hold;
 mod liveness;
 mod location;
 pub mod marks;
+mod points;
 pub mod postgres;
 mod queries;
 pub mod questions;
@@ -181,6 +185,11 @@ pub trait Store: Send + Sync {
     /// [`latest_metrics`](Self::latest_metrics): of those called `key` (`stage.key` or `key`), or
     /// of all.
     async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>>;
+
+    /// The same series for a plot, each thinned to `most` points or a few more: the first and the
+    /// last stay, and of each stretch the lowest and the highest.
+    async fn curves(&self, run: &RunId, key: Option<&str>, most: usize)
+    -> StoreResult<Vec<Series>>;
 
     /// What went into the fingerprints of a run's stages, in the plan's order; stages whose
     /// parts were never told are left out.

@@ -347,27 +347,18 @@ impl MetricRow {
         })
     }
 
-    pub(crate) fn series(&self) -> StoreResult<crate::Series> {
+    pub(crate) fn series(&self, points: Vec<MetricPoint>) -> StoreResult<crate::Series> {
         Ok(crate::Series {
             stage: text("a stage", &self.stage)?,
             attempt: count(self.attempt)?,
             key: self.key.clone(),
-            points: Vec::with_capacity(self.points.clamp(0, 1 << 20) as usize),
+            points,
         })
     }
 }
 
-/// A point: series, step, time, value.
-pub(crate) type PointRow = (i64, i64, i64, Option<f64>);
-
-pub(crate) fn point(key: &wick_core::MetricKey, row: &PointRow) -> MetricPoint {
-    MetricPoint {
-        key: key.clone(),
-        step: row.1,
-        time: Timestamp(row.2),
-        value: row.3.unwrap_or(f64::NAN),
-    }
-}
+/// A point: series, place, step, time, value.
+pub(crate) type PointRow = (i64, i64, i64, i64, Option<f64>);
 
 #[derive(Debug, FromRow)]
 pub(crate) struct ArtifactRow {

@@ -233,6 +233,10 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
+    async fn curves(&self, _: &RunId, _: Option<&str>, _: usize) -> StoreResult<Vec<Series>> {
+        Ok(Vec::new())
+    }
+
     async fn stage_parts(&self, _: &RunId) -> StoreResult<Vec<(StageName, Value)>> {
         Ok(Vec::new())
     }

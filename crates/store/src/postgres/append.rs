@@ -164,12 +164,12 @@ impl PostgresStore {
         let changes = fold(&directory, events)?;
         let origins = self.origins(&changes).await?;
         let columns = Columns::of(&directory, &changes, &origins)?;
-        let mut new_keys = Vec::new();
+        let (mut new_keys, mut grown) = (Vec::new(), Vec::new());
         self.write(async |connection| {
             self.lock_lease(connection, lease, directory.run).await?;
             self.write_attempts(connection, directory.run, &changes, &columns).await?;
             self.write_stages(connection, directory.run, &changes, &columns).await?;
-            self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;
+            grown = self.write_points(connection, directory.run, &changes, &mut new_keys).await?;
             for (stage, time, effect) in &changes.effects {
                 let by = Some((directory.run, stage.as_str()));
                 self.write_effect(connection, effect, by, *time).await?;
@@ -187,6 +187,7 @@ impl PostgresStore {
         })
         .await?;
         self.keep_keys(new_keys);
+        self.tails.keep(directory.run, &grown, &changes.ended_attempts());
         self.keep_instances(&lease.run, &directory, &changes);
         Ok(())
     }

@@ -38,6 +38,7 @@ use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;
+use crate::points::Tails;
 use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
 use crate::search::{RunPage, Search};
@@ -51,6 +52,7 @@ pub struct PostgresStore {
     directories: Directories,
     /// The ids of metric keys, which never change.
     keys: std::sync::Mutex<HashMap<MetricKey, i64>>,
+    tails: Tails,
 }
 
 impl PostgresStore {
@@ -66,6 +68,7 @@ impl PostgresStore {
             pool,
             directories: Directories::default(),
             keys: std::sync::Mutex::default(),
+            tails: Tails::default(),
         })
     }
 

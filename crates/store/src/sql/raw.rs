@@ -10,6 +10,7 @@ use std::time::Duration;
 use libsqlite3_sys as ffi;
 
 use super::{Cell, MAX_CELL, cut_text};
+use crate::sqlite::points_table;
 
 /// How many of SQLite's steps pass between two questions whether to go on: about a millisecond.
 const STEPS: c_int = 10_000;
@@ -53,6 +54,8 @@ impl Connection {
         let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the connection is open.
         connection.check(unsafe { ffi::sqlite3_busy_timeout(raw, wait) })?;
+        // SAFETY: the same.
+        connection.check(unsafe { points_table::register(raw) })?;
         Ok(connection)
     }
 

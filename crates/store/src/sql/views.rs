@@ -19,7 +19,8 @@ pub struct View {
     pub about: &'static str,
     /// Its columns.
     pub columns: &'static [ViewColumn],
-    /// Tables, joined; `@` stands before the name of each.
+    /// Tables, joined; `@` stands before the name of each, `&` before what is none in one of the
+    /// databases.
     from: &'static str,
     /// Which rows.
     only: &'static str,
@@ -312,7 +313,7 @@ pub const VIEWS: &[View] = &[
         from: "@metrics m JOIN @runs r ON r.id = m.run_id
                JOIN @stages s ON s.run_id = m.run_id AND s.position = m.position
                JOIN @metric_keys k ON k.id = m.key_id
-               JOIN @metric_points x ON x.metric_id = m.id",
+               JOIN &points x ON x.metric_id = m.id",
         only: LIVE,
         run: Some("r.public_id"),
         order: "m.run_id, m.position, m.attempt, k.name, x.place",
@@ -436,6 +437,19 @@ pub const VIEWS: &[View] = &[
     },
 ];
 
+/// The points of the series `m`, unpacked; in SQLite a table of ours does it.
+const POSTGRES_POINTS: &str = "LATERAL (
+    SELECT c.metric_id, c.place + u.number - 1 AS place,
+           coalesce(u.step, c.step + c.stride * (u.number - 1)) AS step,
+           coalesce(c.time + u.delay, u.time) AS time, u.value
+    FROM @metric_chunks c
+         CROSS JOIN unnest(c.values, c.steps, c.delays, c.times)
+                    WITH ORDINALITY AS u (value, step, delay, time, number)
+    WHERE c.metric_id = m.id
+    UNION ALL
+    SELECT p.metric_id, p.place, p.step, p.time, p.value FROM @metric_points p
+    WHERE p.metric_id = m.id)";
+
 impl View {
     /// Whether its rows are of runs: some of them can be exported.
     pub fn is_of_runs(&self) -> bool {
@@ -473,7 +487,11 @@ impl View {
             .collect();
         let Self { from, only, .. } = self;
         let sql = format!("SELECT {} FROM {from} WHERE {only}{tail}", columns.join(", "));
-        sql.replace('@', schema)
+        let points = match database {
+            Database::Sqlite => "wick_points",
+            Database::Postgres => POSTGRES_POINTS,
+        };
+        sql.replace("&points", points).replace('@', schema)
     }
 }
 

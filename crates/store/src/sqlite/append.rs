@@ -380,20 +380,22 @@ impl SqliteStore {
         let changes = fold(&directory, events)?;
         let origins = self.origins(&changes).await?;
         let parts = parts(&directory, &changes, &origins)?;
-        let mut new_keys = Vec::new();
+        let (mut new_keys, mut grown) = (Vec::new(), Vec::new());
         let durability =
             if changes.is_replaceable() { Durability::Written } else { Durability::Flushed };
         // Nearly always. Else what does not fit is found out below, statement by statement.
         if changes.is_rows_alone()
+            && !self.tails.end(directory.run, &changes.ended_attempts())
             && self.write_batch(durability, directory.run, lease.engine, &parts).await?
                 == Written::Whole
         {
+            self.tails.keep(directory.run, &[], &changes.ended_attempts());
             self.keep_instances(&lease.run, &directory, &changes);
             return Ok(());
         }
         self.write_as(durability, async |connection| {
             self.write_rows(connection, lease, &directory, &changes, parts).await?;
-            self.write_points(connection, directory.run, &changes.series, &mut new_keys).await?;
+            grown = self.write_points(connection, directory.run, &changes, &mut new_keys).await?;
             for (stage, time, effect) in &changes.effects {
                 let by = Some((directory.run, stage.as_str()));
                 self.write_effect(connection, effect, by, *time).await?;
@@ -414,6 +416,7 @@ impl SqliteStore {
         })
         .await?;
         self.keep_keys(new_keys);
+        self.tails.keep(directory.run, &grown, &changes.ended_attempts());
         self.keep_instances(&lease.run, &directory, &changes);
         Ok(())
     }

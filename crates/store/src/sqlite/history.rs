@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wick_core::{Fingerprint, MetricKey, RunId, StageName, StageOrigin};
+use wick_core::{Fingerprint, RunId, StageName, StageOrigin};
 
 use super::SqliteStore;
 use super::runs::array;
+use crate::curve;
 use crate::directory::Directory;
 use crate::error::StoreResult;
+use crate::points;
 use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
@@ -294,34 +296,22 @@ impl SqliteStore {
 
     pub(super) async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>> {
         let rows = self.metric_rows(run, key).await?;
-        let mut places = HashMap::with_capacity(rows.len());
-        let mut all = Vec::with_capacity(rows.len());
-        for row in &rows {
-            // One text for all points of a series.
-            let key: MetricKey = row.key.as_str().into();
-            places.insert(row.id, (all.len(), key));
-            all.push(row.series()?);
-        }
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let points: Vec<PointRow> = sqlx::query_as(
-            "SELECT p.metric_id, p.step, p.time, p.value
-             FROM json_each($1) j CROSS JOIN metric_points p ON p.metric_id = j.value
-             ORDER BY p.metric_id, p.place",
-        )
-        .bind(array(&ids)?)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|error| self.refused(error))?;
-        for row in &points {
-            if let Some((place, key)) = places.get(&row.0) {
-                all[*place].points.push(point(key, row));
-            }
-        }
-        // Stable, and nearly always sorted already: points of one step stay as they came.
-        for series in &mut all {
-            series.points.sort_by_key(|point| point.step);
-        }
-        Ok(all)
+        let (tail, chunks) = self.read_points(&ids).await?;
+        points::series(&rows, points::join(&rows, &tail, chunks)?)
+    }
+
+    pub(super) async fn curves(
+        &self,
+        run: &RunId,
+        key: Option<&str>,
+        most: usize,
+    ) -> StoreResult<Vec<Series>> {
+        let rows = self.metric_rows(run, key).await?;
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let (tail, chunks) = self.read_points(&ids).await?;
+        let all = points::join(&rows, &tail, chunks)?;
+        points::series(&rows, all.into_iter().map(|points| curve::thin(points, most)).collect())
     }
 
     /// The rows of one run, each as its record.

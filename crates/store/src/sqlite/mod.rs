@@ -14,6 +14,7 @@ mod log_room;
 mod marks;
 mod models;
 mod points;
+pub(crate) mod points_table;
 mod questions;
 mod runs;
 mod search;
@@ -39,6 +40,7 @@ use crate::directory::{Directories, Directory};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;
+use crate::points::Tails;
 use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
 use crate::search::{RunPage, Search};
@@ -85,6 +87,7 @@ pub struct SqliteStore {
     directories: Directories,
     /// The ids of metric keys, which never change.
     keys: std::sync::Mutex<HashMap<MetricKey, i64>>,
+    tails: Tails,
 }
 
 impl SqliteStore {
@@ -102,6 +105,7 @@ impl SqliteStore {
             readers,
             directories: Directories::default(),
             keys: std::sync::Mutex::default(),
+            tails: Tails::default(),
         })
     }
 

@@ -79,6 +79,7 @@ pub async fn metrics_keep_every_bit(store: &dyn Store) {
         f64::NAN,
         f64::INFINITY,
         f64::NEG_INFINITY,
+        -0.0,
         1.0,
     ];
     let driven = Driven::new(store, &["a"]).await;
@@ -93,7 +94,7 @@ pub async fn metrics_keep_every_bit(store: &dyn Store) {
     assert_eq!(series[0].points[2].step, 2);
     let latest = store.latest_metrics(&driven.run).await.expect("metrics");
     assert_eq!(latest[0].key, "loss");
-    assert_eq!((latest[0].points, latest[0].step, latest[0].value), (12, 11, 1.0));
+    assert_eq!((latest[0].points, latest[0].step, latest[0].value), (13, 12, 1.0));
     assert_eq!((latest[0].min, latest[0].max), (f64::NEG_INFINITY, f64::INFINITY));
     assert!(latest[1].value.is_nan() && latest[1].min.is_nan() && latest[1].max.is_nan());
 }
@@ -141,6 +142,57 @@ pub async fn a_long_series_is_read_whole(store: &dyn Store) {
     assert_eq!(count("b.loss").await, 1);
     assert_eq!(count("a.val.loss").await, 1);
     assert_eq!(count("accuracy").await, 0);
+}
+
+/// However points come, in rows, chunks or both, they are read as they came.
+pub async fn points_are_sealed_unseen(store: &dyn Store) {
+    let driven = Driven::new(store, &["a", "b"]).await;
+    let token = Token(number());
+    driven.tell([started("a", 1, token, "a"), started("b", 1, Token(number()), "b")]).await;
+    let mut expect: Vec<(i64, u64)> = Vec::new();
+    let check = async |expect: &[(i64, u64)]| {
+        let all = store.series(&driven.run, Some("a.loss")).await.expect("series");
+        let read: Vec<_> =
+            all[0].points.iter().map(|point| (point.step, point.value.to_bits())).collect();
+        assert_eq!(read, expect);
+    };
+    // Short and long ones, irregular steps, and what a row would not keep.
+    for count in [1, 1, 30, 200, 1, 40, 300, 7, 5_000, 2, 255, 1, 3] {
+        let start = expect.len() as i64;
+        let told: Vec<_> = (start..start + count)
+            .map(|n| {
+                let value = if n % 97 == 7 { -0.0 } else { (n as f64).sqrt() };
+                ("loss", n * 2 + i64::from(n % 3 == 0), value)
+            })
+            .collect();
+        expect.extend(told.iter().map(|point| (point.1, point.2.to_bits())));
+        driven.tell([points("a", 1, &told), points("b", 1, &told[..1])]).await;
+        check(&expect).await;
+    }
+    let late: Vec<(&str, i64, f64)> = (0..20).map(|n| ("loss", 100_000 + n, 0.5)).collect();
+    expect.extend(late.iter().map(|point| (point.1, point.2.to_bits())));
+    driven.tell([points("a", 1, &late)]).await;
+    driven.tell([finished("a", 1, token, AttemptState::Succeeded)]).await;
+    check(&expect).await;
+    let latest = store.latest_metrics(&driven.run).await.expect("metrics");
+    assert_eq!(latest[0].points, expect.len() as u64);
+    assert_eq!((latest[1].stage.as_str(), latest[1].points), ("b", 13));
+}
+
+pub async fn a_curve_has_few_points(store: &dyn Store) {
+    let driven = Driven::new(store, &["a"]).await;
+    driven.tell([started("a", 1, Token(number()), "a")]).await;
+    let mut told: Vec<_> = (0..5_000).map(|n| ("loss", n, n as f64)).collect();
+    told[1_234].2 = -1e9;
+    driven.tell([points("a", 1, &told), points("a", 1, &[("one", 3, 0.5)])]).await;
+    let curves = store.curves(&driven.run, None, 100).await.expect("curves");
+    assert_eq!((curves.len(), curves[0].key.as_str()), (2, "loss"));
+    assert!((80..=100).contains(&curves[0].points.len()), "{}", curves[0].points.len());
+    let lowest = curves[0].points.iter().find(|point| point.value == -1e9);
+    assert_eq!(lowest.map(|point| point.step), Some(1_234));
+    assert_eq!(curves[1].points.len(), 1);
+    let none = store.curves(&driven.run, Some("a.none"), 100).await.expect("curves");
+    assert!(none.is_empty());
 }
 
 pub async fn cached_stages_show_their_origin(store: &dyn Store) {

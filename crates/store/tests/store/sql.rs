@@ -29,6 +29,31 @@ async fn rows(store: &dyn Store, sql: &str) -> Vec<Row> {
     try_rows(store, sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
 }
 
+/// Points are rows to a question, wherever they lie.
+pub async fn sealed_points_are_rows(store: &dyn Store) {
+    let driven = Driven::new(store, &["a"]).await;
+    driven.tell([started("a", 1, Token(number()), "a")]).await;
+    for count in [3_i64, 10_000, 300, 5] {
+        let told: Vec<_> = (0..count).map(|step| ("loss", step * step, step as f64)).collect();
+        driven.tell([points("a", 1, &told), points("a", 1, &[("other", 0, 1.0)])]).await;
+    }
+    let counted = rows(
+        store,
+        "SELECT key, count(*), sum(value), sum(step), count(DISTINCT time) > 9000 AS apart
+         FROM metrics GROUP BY key ORDER BY key",
+    )
+    .await;
+    let sums = |count: i64| (count * (count - 1) / 2, (count - 1) * count * (2 * count - 1) / 6);
+    let (values, steps) = [3, 10_000, 300, 5]
+        .map(sums)
+        .iter()
+        .fold((0, 0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
+    assert_eq!(counted.len(), 2);
+    assert_eq!(counted[0][..3], [text("loss"), Cell::Integer(10_308), Cell::Real(values as f64)]);
+    assert!(format!("{:?}", counted[0][3]).contains(&steps.to_string()), "{:?}", counted[0]);
+    assert_eq!(counted[1][..3], [text("other"), Cell::Integer(4), Cell::Real(4.0)]);
+}
+
 /// Why a question is not answered.
 async fn error(store: &dyn Store, sql: &str) -> SqlError {
     match try_rows(store, sql).await {
