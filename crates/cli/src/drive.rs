@@ -9,7 +9,7 @@ use wick_engine::{CancelHandle, Engine, Expander, Reporter, RunOptions, RunOutco
 use wick_plan::{Plan, Selection};
 
 use crate::args::ExecuteArgs;
-use crate::environment::Environment;
+use crate::environment::{Environment, git, pythons};
 use crate::error::{CommandError, CommandResult};
 use crate::pipeline;
 use crate::session::Session;
@@ -51,7 +51,13 @@ pub async fn drive(
     let plan = &execution.plan;
     // git may take a while on a large repository, and is not needed to plan.
     let base = plan.base.clone();
-    let environment = tokio::task::spawn_blocking(move || Environment::collect(&base));
+    let pythons = pythons(plan);
+    let environment = tokio::task::spawn_blocking(move || {
+        let environment = Environment::collect(&base, &pythons);
+        let is_dirty = environment.git.as_ref().is_some_and(|git| git.dirty);
+        let diff = is_dirty.then(|| git::diff(&base)).flatten();
+        (environment, diff)
+    });
     let mut slots = pipeline::slots(&session.project);
     if let Some(jobs) = args.jobs {
         slots.cpus = jobs.get();
@@ -62,8 +68,10 @@ pub async fn drive(
     options.use_cache = !args.no_cache;
     options.keep_going = args.keep_going();
     options.cancel = cancel;
-    options.environment = serde_json::to_value(environment.await.map_err(CommandError::internal)?)
-        .map_err(CommandError::internal)?;
+    options.carbon = session.project.config.carbon;
+    let (environment, diff) = environment.await.map_err(CommandError::internal)?;
+    options.environment = serde_json::to_value(environment).map_err(CommandError::internal)?;
+    options.git_diff = diff;
     let engine = engine(session)?;
     Ok(engine.execute(plan, options, reporter).await?)
 }

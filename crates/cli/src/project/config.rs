@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use wick_engine::Carbon;
 use wick_pipeline::node::{Data, Node};
 use wick_pipeline::{Diagnostic, Diagnostics, FileId, Sources, units, yaml};
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub artifacts: Option<ArtifactsConfig>,
     /// `slots`: how much of the machine runs may use.
     pub slots: SlotsConfig,
+    /// `carbon`: what energy costs.
+    pub carbon: Carbon,
 }
 
 /// How much of the machine runs may use; what is not said is found out.
@@ -33,7 +36,8 @@ pub struct SlotsConfig {
     pub named: Vec<(String, u32)>,
 }
 
-const KEYS: [&str; 3] = ["store", "artifacts", "slots"];
+const KEYS: [&str; 4] = ["store", "artifacts", "slots", "carbon"];
+const CARBON_KEYS: [&str; 2] = ["grams_per_kwh", "watts_per_cpu"];
 const SLOT_KEYS: [&str; 4] = ["cpus", "memory", "gpus", "named"];
 
 impl Config {
@@ -84,6 +88,7 @@ impl Config {
                     self.artifacts = ArtifactsConfig::take(&entry.value, diagnostics);
                 }
                 "slots" => self.slots.take(&entry.value, diagnostics),
+                "carbon" => take_carbon(&mut self.carbon, &entry.value, diagnostics),
                 _ => unknown_key(entry, &KEYS, diagnostics),
             }
         }
@@ -125,6 +130,32 @@ impl SlotsConfig {
                 }
                 _ => unknown_key(entry, &SLOT_KEYS, diagnostics),
             }
+        }
+    }
+}
+
+/// What stands at `carbon`.
+fn take_carbon(carbon: &mut Carbon, node: &Node, diagnostics: &mut Diagnostics) {
+    let Some(entries) = node.as_map() else {
+        diagnostics.push(expected("a mapping such as `{grams_per_kwh: 400}`", node));
+        return;
+    };
+    for entry in entries {
+        let place = match entry.key.as_str() {
+            "grams_per_kwh" => &mut carbon.grams_per_kwh,
+            "watts_per_cpu" => &mut carbon.watts_per_cpu,
+            _ => {
+                unknown_key(entry, &CARBON_KEYS, diagnostics);
+                continue;
+            }
+        };
+        let number = match &entry.value.data {
+            Data::Number(number) => number.as_f64(),
+            _ => None,
+        };
+        match number.filter(|number| number.is_finite() && *number >= 0.0) {
+            Some(number) => *place = number,
+            None => diagnostics.push(expected("a number from 0 on", &entry.value)),
         }
     }
 }
@@ -256,6 +287,17 @@ mod tests {
         check("artifacts: {url: 's3://b', bucket: c}\n", "unknown key `bucket`");
         let (_, diagnostics) = Config::parse(b"artifacts: s3://key:hunter2@b\n");
         assert!(!format!("{diagnostics:?}").contains("hunter2"), "{diagnostics:?}");
+    }
+
+    #[test]
+    fn what_energy_costs_is_said_in_part_or_in_full() {
+        let (config, diagnostics) = Config::parse(b"carbon: {grams_per_kwh: 56}\n");
+        assert_eq!(diagnostics, []);
+        assert_eq!(config.carbon, Carbon { grams_per_kwh: 56.0, ..Carbon::default() });
+        let (_, diagnostics) = Config::parse(b"carbon: {grams: 1, watts_per_cpu: -3}\n");
+        let messages: Vec<&str> =
+            diagnostics.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+        assert_eq!(messages, ["unknown key `grams`", "expected a number from 0 on, found `-3`"]);
     }
 
     #[test]

@@ -23,15 +23,6 @@ pub struct GpuReading {
     pub processes: Vec<(u32, Option<u64>)>,
 }
 
-/// A GPU, as it is recorded with a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GpuName {
-    /// What it is: `NVIDIA H100 80GB HBM3`.
-    pub name: String,
-    /// Its memory, in bytes.
-    pub memory_bytes: Option<u64>,
-}
-
 /// Where GPUs are read.
 pub trait Gpus: Send {
     /// What all of them show now.
@@ -57,17 +48,6 @@ pub fn open() -> Box<dyn Gpus> {
         Ok(nvml) => Box::new(Nvidia(nvml)),
         Err(_) => Box::new(NoGpus),
     }
-}
-
-/// The GPUs of this machine by name, and the version of their driver.
-pub fn names() -> (Vec<GpuName>, Option<String>) {
-    let Ok(nvml) = Nvml::init() else { return (Vec::new(), None) };
-    let names = (0..nvml.device_count().unwrap_or(0)).filter_map(|index| {
-        let device = nvml.device_by_index(index).ok()?;
-        let memory_bytes = device.memory_info().ok().map(|memory| memory.total);
-        Some(GpuName { name: device.name().ok()?, memory_bytes })
-    });
-    (names.collect(), nvml.sys_driver_version().ok())
 }
 
 impl Gpus for Nvidia {

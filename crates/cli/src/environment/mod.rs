@@ -1,10 +1,16 @@
 //! What is recorded of the machine and the code with every run. Never secrets: no environment
-//! variables, no arguments, no remote URLs.
+//! variables but the user's name and Slurm's numbers, no arguments, no remote URLs.
+
+pub mod git;
+mod place;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde::Serialize;
+
+pub use git::Git;
+pub use place::pythons;
+use place::{Gpu, Python};
 
 /// Where and with what a run was made.
 #[derive(Debug, Clone, Serialize)]
@@ -13,8 +19,12 @@ pub struct Environment {
     pub version: u32,
     /// The version of `wick`.
     pub wick: &'static str,
+    /// How it was built: `release`, for one, and for which system.
+    pub build: String,
     /// The operating system and its kernel: `linux 6.1.0`.
     pub os: String,
+    /// The system's name for people.
+    pub distribution: Option<String>,
     /// The processor architecture.
     pub arch: &'static str,
     /// The processor's name.
@@ -23,6 +33,21 @@ pub struct Environment {
     pub cpus: usize,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// NVIDIA's GPUs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<Gpu>,
+    /// The version of their driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_driver: Option<String>,
+    /// The Pythons that stages run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pythons: Vec<Python>,
+    /// What kind of container this is in, if it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<&'static str>,
+    /// The numbers by which Slurm knows this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<serde_json::Map<String, serde_json::Value>>,
     /// The machine's name.
     pub host: String,
     /// Who ran it.
@@ -31,30 +56,27 @@ pub struct Environment {
     pub git: Option<Git>,
 }
 
-/// The state of a git repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Git {
-    /// The commit that is checked out.
-    pub commit: String,
-    /// The branch, unless none is.
-    pub branch: Option<String>,
-    /// Whether files differ from the commit.
-    pub dirty: bool,
-}
-
 impl Environment {
-    /// What there is now; `folder` is where the pipeline lies.
-    pub fn collect(folder: &Path) -> Self {
+    /// What there is now; `folder` is where the pipeline lies, whose stages run `pythons`.
+    pub fn collect(folder: &Path, pythons: &[String]) -> Self {
         let system = rustix::system::uname();
         let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        let (gpus, gpu_driver) = place::gpus(Path::new("/proc/driver/nvidia"));
         Self {
             version: 1,
             wick: env!("CARGO_PKG_VERSION"),
+            build: build(),
             os: format!("{} {}", std::env::consts::OS, text(system.release())),
+            distribution: place::distribution(),
             arch: std::env::consts::ARCH,
             cpu: cpu_name(),
             cpus: cpus(),
             memory_bytes: memory_bytes(),
+            gpus,
+            gpu_driver,
+            pythons: place::versions(folder, pythons),
+            container: place::container(),
+            slurm: place::slurm(),
             host: text(system.nodename()),
             user: user(),
             git: Git::of(folder),
@@ -62,38 +84,11 @@ impl Environment {
     }
 }
 
-impl Git {
-    /// The state of the repository around `folder`; `None` without one, or without git.
-    pub fn of(folder: &Path) -> Option<Git> {
-        let status = git(folder, &["status", "--porcelain=v2", "--branch"])?;
-        let mut state = Git { commit: String::new(), branch: None, dirty: false };
-        for line in status.lines() {
-            if let Some(commit) = line.strip_prefix("# branch.oid ") {
-                state.commit = commit.to_owned();
-            } else if let Some(branch) = line.strip_prefix("# branch.head ") {
-                state.branch = (branch != "(detached)").then(|| branch.to_owned());
-            } else if !line.starts_with('#') {
-                state.dirty = true;
-            }
-        }
-        // A repository before its first commit has no version to record.
-        state.commit.chars().all(|char| char.is_ascii_hexdigit()).then_some(state)
-    }
-}
-
-/// What `git ARGUMENTS` prints in `folder`, if it succeeds.
-pub fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        // Reading the state must not wait for, or disturb, another git.
-        .arg("--no-optional-locks")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+/// How this binary was built.
+fn build() -> String {
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    format!("{profile} {}-{}-{libc}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 /// How many processors this process may use.
@@ -131,14 +126,29 @@ mod tests {
     #[test]
     fn no_environment_variable_is_recorded_but_the_user() {
         let folder = tempfile::tempdir().expect("a folder");
-        let environment = Environment::collect(folder.path());
+        let environment = Environment::collect(folder.path(), &[]);
         let value = serde_json::to_value(&environment).expect("JSON");
-        let keys: Vec<&str> =
-            value.as_object().expect("an object").keys().map(String::as_str).collect();
-        assert_eq!(
-            keys,
-            ["version", "wick", "os", "arch", "cpu", "cpus", "memory_bytes", "host", "user", "git"]
-        );
+        let known = [
+            "version",
+            "wick",
+            "build",
+            "os",
+            "distribution",
+            "arch",
+            "cpu",
+            "cpus",
+            "memory_bytes",
+            "gpus",
+            "gpu_driver",
+            "container",
+            "slurm",
+            "host",
+            "user",
+            "git",
+        ];
+        for key in value.as_object().expect("an object").keys() {
+            assert!(known.contains(&key.as_str()), "{key}");
+        }
         assert!(environment.cpus >= 1);
     }
 }
