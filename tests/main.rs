@@ -16,6 +16,7 @@ mod init;
 mod parts;
 mod project;
 mod ready;
+mod recorded;
 mod recovery;
 mod run;
 mod sandbox;

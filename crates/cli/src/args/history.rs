@@ -44,7 +44,11 @@ fn parse_run_state(text: &str) -> Result<RunState, String> {
     wick show                   The last run\n  \
     wick show 7h2k              A run by a prefix of its id\n  \
     wick show --only params,metrics\n  \
+    wick show --only resources,attempts\n  \
+    wick show --data            How the values of its datasets are distributed\n  \
+    wick show --data parts.train\n  \
     wick show --pipeline        The pipeline file as it was run\n  \
+    wick show --diff            What differed from the commit: `… | git apply`\n  \
     wick show -o json")]
 pub struct ShowArgs {
     /// The run: an id, a unique prefix of one, or @last
@@ -56,8 +60,18 @@ pub struct ShowArgs {
     pub only: Vec<ShowSection>,
 
     /// Print the pipeline file as it was run, and nothing else
-    #[arg(long, conflicts_with_all = ["output", "only"])]
+    #[arg(long, conflicts_with_all = ["output", "only", "diff", "data"])]
     pub pipeline: bool,
+
+    /// Print what differed from the commit that was checked out, and nothing else
+    #[arg(long, conflicts_with_all = ["output", "only", "data"])]
+    pub diff: bool,
+
+    /// Show how the values of datasets are distributed: of this stage, of this `stage.output`, or
+    /// of all
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "",
+          conflicts_with = "only")]
+    pub data: Option<String>,
 
     #[command(flatten)]
     pub output: OutputArgs,
@@ -72,14 +86,18 @@ pub enum ShowSection {
     Params,
     /// Its stages and what came of them
     Stages,
-    /// Every try of a stage
+    /// Every try of a stage, and what it used
     Attempts,
+    /// What all attempts used together: time, memory, disk, GPUs, energy and CO₂
+    Resources,
     /// The last value of every metric
     Metrics,
     /// What each stage read, and which run had made it
     Inputs,
     /// What its stages made
     Artifacts,
+    /// The layers of the models
+    Models,
     /// The machine and the code
     Environment,
     /// What failed, and the end of its log

@@ -14,6 +14,7 @@ pub mod schema_fields;
 pub mod style;
 pub mod table;
 pub mod ui;
+pub mod usage;
 
 pub use style::{Paint, Style};
 pub use table::{Cell, Table};

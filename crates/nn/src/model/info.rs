@@ -4,11 +4,17 @@ use serde::{Deserialize, Serialize};
 use wick_stage::{ModelFacts, TaskType};
 
 use crate::features::{Feature, sample_shape};
-use crate::spec::{LayerShape, LayerSpec, Misfit, SampleShape, shapes};
+use crate::spec::{LayerShape, LayerSpec, Misfit, SampleShape, WeightShape, shapes};
 use crate::train::config::LossSpec;
 
 /// The version of `model.json`.
 pub const MODEL_VERSION: u32 = 1;
+
+/// How many layers are told with a model's facts, which travel with every run.
+const MAX_SUMMARY: usize = 100;
+
+/// How many bytes a weight has: `f32`.
+const BYTES: u64 = 4;
 
 /// What a network is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +97,29 @@ impl ModelInfo {
             "classes": self.target.classes.len(),
             "features": self.features.len(),
             "layers": self.layers.len(),
+            "parameter_bytes": self.parameters * BYTES,
+            "summary": self.summary(),
         })
+    }
+
+    /// What each layer gives and how many weights it has, as people know it from Keras: of a deep
+    /// network the first layers.
+    fn summary(&self) -> Vec<serde_json::Value> {
+        // A model that is there fits; of one that does not there is nothing to tell.
+        let shapes = self.shapes().unwrap_or_default();
+        let row = |layer: &LayerShape| {
+            let output = match layer.output {
+                SampleShape::Flat { width } => vec![width],
+                SampleShape::Image { height, width, channels } => vec![height, width, channels],
+            };
+            let parameters: usize = layer.weights.iter().map(WeightShape::elements).sum();
+            serde_json::json!({
+                "layer": layer.name,
+                "output": output,
+                "parameters": parameters,
+                "bytes": parameters as u64 * BYTES,
+            })
+        };
+        shapes.iter().take(MAX_SUMMARY).map(row).collect()
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Shown;
+use super::resources::Totals;
 use crate::args::ShowSection;
 use crate::render::run_view;
 
@@ -14,9 +15,10 @@ fn keys(section: ShowSection) -> &'static [&'static str] {
         ShowSection::Params => &["params"],
         ShowSection::Stages | ShowSection::Failures => &["stages"],
         ShowSection::Attempts => &["attempts"],
+        ShowSection::Resources => &["resources"],
         ShowSection::Metrics => &["metrics"],
         ShowSection::Inputs => &["inputs", "parts"],
-        ShowSection::Artifacts => &["artifacts"],
+        ShowSection::Artifacts | ShowSection::Models => &["artifacts"],
     }
 }
 
@@ -26,6 +28,7 @@ pub fn to_json(shown: &Shown, only: &[ShowSection]) -> Value {
         Value::Object(all) => all,
         other => return other,
     };
+    all.insert("resources".to_owned(), json!(Totals::of(shown)));
     all.insert("inputs".to_owned(), json!(shown.inputs));
     let parts = shown.parts.iter().map(|(stage, parts)| json!({"stage": stage, "parts": parts}));
     all.insert("parts".to_owned(), parts.collect());

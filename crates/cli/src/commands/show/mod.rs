@@ -3,24 +3,25 @@
 //! A section is a function from what is known of the run to text, and a key of the JSON. Most are
 //! here; those that need more room have a file of their own.
 
+mod attempts;
+mod data;
+mod environment;
 mod inputs;
 mod json;
+mod models;
+mod resources;
 
 use clap::ValueEnum;
 use serde_json::Value;
-use wick_core::{AttemptState, RunState, StageName};
-use wick_store::{AttemptRecord, InputRecord};
+use wick_core::{RunState, StageName};
+use wick_store::InputRecord;
 
 use crate::args::{GlobalArgs, ShowArgs, ShowSection};
 use crate::commands::run::{failure_reports, next_commands, print_next};
 use crate::error::{CommandResult, ExitCode};
 use crate::history::{RunHistory, find_run};
-use crate::render::style::attempt_paint;
 use crate::render::{Cell, Paint, Table, Ui, human, run_view};
 use crate::session::Session;
-
-/// Of more attempts than this, those that went well at once are left out.
-const FEW_ATTEMPTS: usize = 20;
 
 /// All that the sections are made of.
 struct Shown {
@@ -40,6 +41,22 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
         ui.write(history.run.pipeline_text.as_bytes());
         return Ok(ExitCode::Success);
     }
+    if args.diff {
+        match &history.run.git_diff {
+            Some(diff) => ui.write(diff.as_bytes()),
+            None => ui.note("no diff is recorded of this run: its code was as it was committed"),
+        }
+        return Ok(ExitCode::Success);
+    }
+    if let Some(name) = &args.data {
+        let profiled = data::profiles(&session, &history, name)?;
+        if args.output.is_json() {
+            ui.json(&data::to_json(&history, &profiled))?;
+        } else {
+            ui.print(data::tables(ui, &profiled));
+        }
+        return Ok(ExitCode::Success);
+    }
     let inputs = session.store.inputs(&run).await?;
     let parts = session.store.stage_parts(&run).await?;
     let shown = Shown { session, history, inputs, parts };
@@ -53,7 +70,7 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
         if !args.only.is_empty() && !args.only.contains(section) {
             continue;
         }
-        let Some(text) = told(ui, &shown, *section) else { continue };
+        let Some(text) = told(ui, &shown, *section, !args.only.is_empty()) else { continue };
         ui.print(if printed > 0 { format!("\n{text}") } else { text });
         printed += 1;
     }
@@ -70,8 +87,9 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     Ok(ExitCode::Success)
 }
 
-/// A section as text; nothing where there is nothing to tell.
-fn told(ui: &Ui, shown: &Shown, section: ShowSection) -> Option<String> {
+/// A section as text; nothing where there is nothing to tell, or, unless it `is_asked_for`,
+/// nothing that is worth its room.
+fn told(ui: &Ui, shown: &Shown, section: ShowSection, is_asked_for: bool) -> Option<String> {
     let history = &shown.history;
     let (title, body) = match section {
         ShowSection::Overview => return Some(overview(ui, history)),
@@ -84,11 +102,17 @@ fn told(ui: &Ui, shown: &Shown, section: ShowSection) -> Option<String> {
             let limit = if ui.verbosity > 0 { usize::MAX } else { run_view::MANY_ROWS };
             ("Stages", Some(indented(&run_view::stages_table(ui, history, limit))))
         }
-        ShowSection::Attempts => ("Attempts", attempts(ui, history)),
+        ShowSection::Attempts => ("Attempts", attempts::table(ui, shown, is_asked_for)),
+        ShowSection::Resources => ("Resources", resources::table(ui, shown)),
         ShowSection::Metrics => ("Metrics", metrics(ui, history)),
         ShowSection::Inputs => ("Inputs", inputs::table(ui, shown)),
         ShowSection::Artifacts => ("Artifacts", artifacts(ui, history)),
-        ShowSection::Environment => ("Environment", environment(ui, &history.run.environment)),
+        ShowSection::Models => ("Models", models::tables(ui, shown)),
+        ShowSection::Environment => {
+            let run = &history.run;
+            let has_diff = run.git_diff.is_some();
+            ("Environment", environment::table(ui, &run.environment, has_diff))
+        }
     };
     body.map(|body| format!("{}\n{body}", ui.out.paint(Paint::Strong, title)))
 }
@@ -129,62 +153,21 @@ fn overview(ui: &Ui, history: &RunHistory) -> String {
 fn params(ui: &Ui, history: &RunHistory) -> Option<String> {
     let mut table = Table::new(ui, &[]);
     for param in &history.params {
-        let overridden = history.run.overridden.contains(&param.name);
+        let origin = if history.run.overridden.contains(&param.name) {
+            "given"
+        } else if param.name.contains('.') {
+            // No param of a pipeline has a dot in its name.
+            "reported"
+        } else {
+            ""
+        };
         table.row([
             Cell::new(&param.name),
             Cell::new(human::value(&param.value)),
-            Cell::painted(Paint::Faint, if overridden { "given" } else { "" }),
+            Cell::painted(Paint::Faint, origin),
         ]);
     }
     (!table.is_empty()).then(|| table.render_indented(2))
-}
-
-/// Attempts are worth a table of their own only where some stage had several or failed.
-fn attempts(ui: &Ui, history: &RunHistory) -> Option<String> {
-    let routine = |attempt: &&AttemptRecord| {
-        attempt.attempt == 1
-            && attempt.state == AttemptState::Succeeded
-            && history.attempts_of(attempt.stage.as_str()).count() == 1
-    };
-    if history.attempts.iter().all(|attempt| routine(&attempt)) && ui.verbosity < 1 {
-        return None;
-    }
-    let worth: Vec<&AttemptRecord> = if ui.verbosity < 1 && history.attempts.len() > FEW_ATTEMPTS {
-        history.attempts.iter().filter(|attempt| !routine(attempt)).collect()
-    } else {
-        history.attempts.iter().collect()
-    };
-    let left_out = history.attempts.len() - worth.len();
-    let mut table =
-        Table::new(ui, &["stage", "attempt", "state", "started", "wall", "cpu", "memory", "exit"]);
-    let (attempts, mut more) = limited(ui, &worth);
-    if left_out > 0 {
-        let count = human::count(left_out as u64);
-        more.push_str(&format!("\n  … and {count} that succeeded at once; -v shows all"));
-    }
-    for attempt in attempts {
-        let usage = attempt.usage.unwrap_or_default();
-        let time = |micros: u64| match micros {
-            0 => String::new(),
-            micros => human::micros(i64::try_from(micros).unwrap_or(i64::MAX)),
-        };
-        let memory = match usage.max_rss_bytes {
-            0 => String::new(),
-            bytes => human::bytes(bytes),
-        };
-        let exit = attempt.failure.as_ref().and_then(|failure| failure.exit).map(human::exit);
-        table.row([
-            Cell::new(&attempt.stage),
-            Cell::number(attempt.attempt),
-            Cell::painted(attempt_paint(attempt.state), attempt.state),
-            Cell::new(attempt.started),
-            Cell::number(time(usage.wall_micros)),
-            Cell::number(time(usage.cpu_micros)),
-            Cell::number(memory),
-            Cell::new(exit.unwrap_or_default()),
-        ]);
-    }
-    (!table.is_empty()).then(|| table.render_indented(2) + &more)
 }
 
 fn metrics(ui: &Ui, history: &RunHistory) -> Option<String> {
@@ -218,36 +201,4 @@ fn artifacts(ui: &Ui, history: &RunHistory) -> Option<String> {
         ]);
     }
     (!table.is_empty()).then(|| table.render_indented(2) + &more)
-}
-
-fn environment(ui: &Ui, environment: &Value) -> Option<String> {
-    let text = |key: &str| environment.get(key).filter(|value| !value.is_null()).map(human::value);
-    let mut table = Table::new(ui, &[]);
-    let mut fact = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            table.row([Cell::painted(Paint::Faint, name), Cell::new(value)]);
-        }
-    };
-    fact("wick", text("wick"));
-    fact("git", environment.get("git").and_then(git));
-    fact("machine", text("host"));
-    fact("user", text("user"));
-    fact("system", text("os").map(|os| format!("{os} {}", text("arch").unwrap_or_default())));
-    fact("processor", text("cpu"));
-    fact("processors", text("cpus"));
-    let memory = environment.get("memory_bytes").and_then(Value::as_u64);
-    fact("memory", memory.map(human::bytes));
-    (!table.is_empty()).then(|| table.render_indented(2))
-}
-
-fn git(git: &Value) -> Option<String> {
-    let commit = git.get("commit")?.as_str()?;
-    let short = commit.get(..12).unwrap_or(commit);
-    let branch = git.get("branch").and_then(Value::as_str);
-    let dirty = git.get("dirty").and_then(Value::as_bool).unwrap_or_default();
-    Some(format!(
-        "{short}{}{}",
-        branch.map(|branch| format!(" on {branch}")).unwrap_or_default(),
-        if dirty { ", with uncommitted changes" } else { "" }
-    ))
 }
