@@ -138,3 +138,180 @@ stages:
     sandbox.wick(&["history", "wrok"]).ends_with(2).says(&["did you mean `work`?"]);
     sandbox.wick(&["history", "work", "--experiment", "other"]).ends_with(2);
 }
+
+/// Two runs of a pipeline whose second has only trained anew.
+fn two_trainings() -> (Sandbox, Vec<String>) {
+    trained(&[1, 2])
+}
+
+#[test]
+fn lineage_leads_back_to_files_through_cached_stages() {
+    let (sandbox, runs) = two_trainings();
+    let shown = sandbox.wick(&["lineage", "train.model"]).ends_with(0);
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    assert!(lines[0].starts_with("train.model  "), "{shown:?}");
+    assert!(lines[1].contains("└─ train") && lines[1].contains(&runs[1]), "{shown:?}");
+    assert!(lines[2].contains("with ") && lines[2].contains("outputs.model=\"file\""), "{shown:?}");
+    assert!(lines[3].contains("└─ rows: table.rows"), "{shown:?}");
+    // The second run took the table from the first: that one is named.
+    assert!(lines[4].contains("└─ table") && lines[4].contains(&runs[0]), "{shown:?}");
+    assert!(lines[6].contains("└─ rows.txt  code, "), "{shown:?}");
+    assert_eq!(lines.len(), 7, "{shown:?}");
+
+    let told = sandbox.json(&["lineage", "@last", "-o", "json"]);
+    assert_eq!(told["way"], "back");
+    let types: Vec<&str> = told["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .filter_map(|node| node["type"].as_str())
+        .collect();
+    assert_eq!(types, ["run", "attempt", "artifact", "attempt", "code"]);
+    assert_eq!(told["nodes"][3]["run"], json!(runs[0]));
+
+    let cut = sandbox.wick(&["lineage", "train.model", "--depth", "1"]).ends_with(0);
+    cut.says(&["and more: --depth"]);
+    let digest = told["nodes"][2]["digest"].as_str().expect("a digest").to_owned();
+    sandbox.wick(&["lineage", &digest[..10]]).ends_with(0).says(&["table.rows", &runs[0]]);
+    let named = format!("{}:train", runs[0]);
+    sandbox.wick(&["lineage", &named]).ends_with(0).says(&["train.model", &runs[0]]);
+    sandbox.wick(&["lineage", "train.modle"]).ends_with(2).says(&["RUN:STAGE.OUTPUT"]);
+    let wrong = format!("{}:train.modle", runs[0]);
+    sandbox.wick(&["lineage", &wrong]).ends_with(2).says(&["it made train.model"]);
+    sandbox.wick(&["lineage", "no/such/file"]).ends_with(2).says(&["there is no file"]);
+}
+
+#[test]
+fn lineage_leads_forward_over_all_runs() {
+    let (sandbox, runs) = two_trainings();
+    for what in ["rows.txt", "./rows.txt"] {
+        sandbox.wick(&["lineage", what]).ends_with(0).says(&["table.rows", &runs[0], &runs[1]]);
+    }
+    let told = sandbox.json(&["lineage", "table.rows", "--forward", "-o", "json"]);
+    let nodes = told["nodes"].as_array().expect("nodes");
+    let mut trained: Vec<&str> = nodes
+        .iter()
+        .filter(|node| node["stage"] == "train")
+        .filter_map(|node| node["run"].as_str())
+        .collect();
+    trained.sort_unstable();
+    let mut expected: Vec<&str> = runs.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    assert_eq!(trained, expected, "{told}");
+    // A third run takes both from the cache: it adds nothing but its number.
+    sandbox.wick(&["run", "pipeline.yaml", "-p", "rate=2"]).ends_with(0);
+    let again = sandbox.json(&["lineage", "table.rows", "--forward", "-o", "json"]);
+    assert_eq!(again["nodes"].as_array().map(Vec::len), Some(nodes.len()), "{again}");
+    let cached = |node: &&Value| node["run"] == json!(runs[1]) && node["stage"] == "train";
+    let cached =
+        again["nodes"].as_array().expect("nodes").iter().find(cached).expect("it is there");
+    assert_eq!(cached["runs"], 2);
+
+    let bounded =
+        sandbox.json(&["lineage", "table.rows", "--forward", "--limit", "1", "-o", "json"]);
+    let trained = bounded["nodes"].as_array().expect("nodes").iter();
+    assert_eq!(trained.filter(|node| node["stage"] == "train").count(), 1, "{bounded}");
+    // What was exported is known by its bytes; what nobody knows is not.
+    sandbox.wick(&["artifacts", "@last", "train.model", "--export", "out"]).ends_with(0);
+    sandbox.wick(&["lineage", "out/train/model"]).ends_with(0).says(&["train.model", "rows.txt"]);
+    sandbox.write("stranger.txt", "unseen");
+    sandbox.wick(&["lineage", "./stranger.txt"]).ends_with(2).says(&["its digest is"]);
+}
+
+#[test]
+fn lineage_is_drawn() {
+    let (sandbox, _) = two_trainings();
+    sandbox.wick(&["lineage", "@last", "-o", "svg", "--write", "last.svg"]).ends_with(0);
+    let svg = sandbox.read("last.svg");
+    assert!(svg.starts_with("<svg") && svg.contains("rows.txt"), "{svg}");
+    let dot = sandbox.wick(&["lineage", "@last", "-o", "dot"]).ends_with(0).stdout;
+    assert!(
+        dot.starts_with("digraph ") && dot.contains(" -> ") && dot.contains("[label=\"rows\"]")
+    );
+}
+
+#[test]
+fn people_say_something_of_runs() {
+    let (sandbox, runs) = two_trainings();
+    let [first, last] = [&runs[0], &runs[1]];
+    sandbox.wick(&["name", first, "baseline"]).ends_with(0);
+    sandbox.wick(&["show", "baseline"]).ends_with(0).says(&[first, "name", "baseline"]);
+    sandbox.wick(&["name", first]).ends_with(0).says(&["baseline"]);
+    // A name that two have finds neither.
+    sandbox.wick(&["name", last, "baseline"]).ends_with(0).says(&["also means", first]);
+    sandbox.wick(&["show", "baseline"]).ends_with(2).says(&[first, last]);
+    sandbox.wick(&["name", last, "--remove"]).ends_with(0);
+    sandbox.wick(&["name", last, "@last"]).ends_with(2).says(&["does not start with `@`"]);
+
+    sandbox.wick(&["tag", first, last, "team=vision", "data=a=b"]).ends_with(0);
+    sandbox.wick(&["tag", first, "--remove", "team"]).ends_with(0);
+    sandbox.wick(&["star", first]).ends_with(0);
+    sandbox.wick(&["note", first, "better than before"]).ends_with(0);
+    let shown = sandbox.json(&["show", first, "--only", "overview", "-o", "json"]);
+    let marks = &shown["run"]["marks"];
+    assert_eq!(marks["tags"], json!([["data", "a=b"]]));
+    assert_eq!(marks["note"], "better than before");
+    assert!(marks["starred"].is_string() || marks["starred"].is_number(), "{marks}");
+    sandbox.wick(&["show", first]).ends_with(0).says(&[
+        "data=a=b",
+        "better than before",
+        "starred",
+    ]);
+    sandbox.wick(&["tag", last]).ends_with(0).says(&["data=a=b\nteam=vision"]);
+    sandbox.wick(&["tag", "team=vision"]).ends_with(2).says(&["wick tag @last team=vision"]);
+    sandbox.wick(&["tag", first, "team"]).ends_with(2).says(&["a tag is KEY=VALUE"]);
+    sandbox.wick(&["star", first, "--remove"]).ends_with(0);
+
+    // Nothing is said of one run where another is not there.
+    sandbox.wick(&["star", first, "zzzzzzzz"]).ends_with(2);
+    let told = sandbox.json(&["tag", first, "-o", "json"]);
+    assert_eq!(told["runs"][0]["marks"]["starred"], Value::Null);
+}
+
+#[test]
+fn deleted_runs_are_hidden_and_restored() {
+    let (sandbox, runs) = two_trainings();
+    let deleted = sandbox.wick(&["delete", &runs[1]]).ends_with(0);
+    deleted.says(&[&format!("wick restore {}", runs[1]), "wick gc"]);
+    let last = sandbox.json(&["show", "@last", "-o", "json"]);
+    assert_eq!(last["run"]["id"], json!(runs[0]), "the last that is not deleted");
+    sandbox.wick(&["show", &runs[1]]).ends_with(0).says(&["deleted", "wick restore"]);
+    sandbox.wick(&["restore", &runs[1]]).ends_with(0);
+    let last = sandbox.json(&["show", "@last", "-o", "json"]);
+    assert_eq!(last["run"]["id"], json!(runs[1]));
+    sandbox.wick(&["archive", &runs[0], &runs[1]]).ends_with(0);
+    sandbox.wick(&["show", &runs[0]]).ends_with(0).says(&["archived"]);
+    sandbox.wick(&["restore", &runs[0]]).ends_with(0);
+    let shown = sandbox.json(&["show", &runs[0], "-o", "json"]);
+    assert_eq!(shown["run"]["marks"]["archived"], Value::Null);
+}
+
+#[test]
+fn a_note_is_written_in_an_editor_or_read() {
+    let (sandbox, runs) = two_trainings();
+    let note = || {
+        let shown = sandbox.json(&["show", &runs[0], "-o", "json"]);
+        shown["run"]["marks"]["note"].clone()
+    };
+    let with_editor = |editor: &str| {
+        let mut command = sandbox.command(&["note", &runs[0]]);
+        command.env_remove("VISUAL").env("EDITOR", editor);
+        let output = command.output().expect("wick starts");
+        crate::sandbox::Ran::new(&["note"], output)
+    };
+    with_editor("printf 'first line\\nsecond\\n' >").ends_with(0);
+    assert_eq!(note(), "first line\nsecond");
+    with_editor("printf more >>").ends_with(0);
+    assert_eq!(note(), "first line\nsecondmore", "it begins with what was there");
+    with_editor("false").ends_with(2).says(&["the note is as it was"]);
+    with_editor("").ends_with(2).says(&["set EDITOR"]);
+    assert_eq!(note(), "first line\nsecondmore");
+    let mut piped = sandbox.command(&["note", &runs[0], "-"]);
+    sandbox.write("notes.md", "from a file\n");
+    let file = std::fs::File::open(sandbox.path().join("notes.md")).expect("it is there");
+    let output = piped.stdin(file).output().expect("wick starts");
+    crate::sandbox::Ran::new(&["note", "-"], output).ends_with(0);
+    assert_eq!(note(), "from a file");
+    sandbox.wick(&["note", &runs[0], "--remove"]).ends_with(0);
+    assert_eq!(note(), Value::Null);
+}

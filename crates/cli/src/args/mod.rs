@@ -3,6 +3,8 @@
 mod data;
 mod help;
 mod history;
+mod lineage;
+mod marks;
 mod models;
 mod pipelines;
 mod tools;
@@ -20,6 +22,8 @@ pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, RunsArgs, ShowArgs,
     ShowSection, TableFormat,
 };
+pub use lineage::{LineageArgs, LineageFormat};
+pub use marks::{ArchiveArgs, DeleteArgs, NameArgs, NoteArgs, RestoreArgs, StarArgs, TagArgs};
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};
 pub use pipelines::{
     CancelArgs, CheckArgs, ExecuteArgs, InitArgs, ParamArgs, PlanArgs, RerunArgs, RunArgs,
@@ -177,12 +181,28 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show how a stage did over all runs: times, failures, metrics
     History(HistoryArgs),
+    /// Show what an artifact, a model or a run came from, or what became of it
+    Lineage(LineageArgs),
     /// Ask the history in SQL
     Sql(SqlArgs),
     /// Write the history to files for polars, pandas and DuckDB
     Export(ExportArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
+    /// Call a run by a name
+    Name(NameArgs),
+    /// Write a note of a run
+    Note(NoteArgs),
+    /// Tag runs with words of your own
+    Tag(TagArgs),
+    /// Mark runs as favourites
+    Star(StarArgs),
+    /// Put runs away: lists leave them out
+    Archive(ArchiveArgs),
+    /// Throw runs away, until `wick gc` removes them for good
+    Delete(DeleteArgs),
+    /// Take back what was archived or deleted
+    Restore(RestoreArgs),
     /// List registered models, their versions and aliases
     Models(ModelsArgs),
     /// Score a table with a model

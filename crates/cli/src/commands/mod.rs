@@ -12,7 +12,9 @@ mod export;
 mod history;
 mod init;
 mod kinds;
+mod lineage;
 mod logs;
+mod marks;
 mod metrics;
 mod models;
 mod plan;
@@ -54,6 +56,14 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::History(args) => block_on(history::history(args, global, ui)),
         Command::Sql(args) => block_on(sql::sql(args, global, ui)),
         Command::Export(args) => block_on(export::export(args, global, ui)),
+        Command::Lineage(args) => block_on(lineage::lineage(args, global, ui)),
+        Command::Name(args) => block_on(marks::name(args, global, ui)),
+        Command::Note(args) => block_on(marks::note(args, global, ui)),
+        Command::Tag(args) => block_on(marks::tag(args, global, ui)),
+        Command::Star(args) => block_on(marks::star(args, global, ui)),
+        Command::Archive(args) => block_on(marks::archive(args, global, ui)),
+        Command::Delete(args) => block_on(marks::delete(args, global, ui)),
+        Command::Restore(args) => block_on(marks::restore(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

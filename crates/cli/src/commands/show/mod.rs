@@ -138,6 +138,29 @@ fn overview(ui: &Ui, history: &RunHistory) -> String {
     let mut fact = |name: &str, value: String| {
         lines.push(format!("  {}  {value}", ui.out.paint(Paint::Faint, format_args!("{name:10}"))));
     };
+    let marks = &run.marks;
+    if let Some(name) = &marks.name {
+        fact("name", ui.out.paint(Paint::Strong, name));
+    }
+    if let Some(note) = &marks.note {
+        // Further lines stand below the first.
+        fact("note", note.replace('\n', "\n              "));
+    }
+    if !marks.tags.is_empty() {
+        let tags = marks.tags.iter().map(|(key, value)| format!("{key}={value}"));
+        fact("tags", tags.collect::<Vec<_>>().join("  "));
+    }
+    let now = human::now();
+    if let Some(since) = marks.starred {
+        fact("starred", human::ago(since, now));
+    }
+    if let Some(since) = marks.archived {
+        fact("archived", human::ago(since, now));
+    }
+    if let Some(since) = marks.deleted {
+        let text = format!("{}; `wick restore {}` takes it back", human::ago(since, now), run.id);
+        fact("deleted", ui.out.paint(Paint::Warning, text));
+    }
     fact("pipeline", format!("{} ({})", run.pipeline, run.pipeline_path));
     fact("experiment", run.experiment.to_string());
     fact("started", format!("{} UTC", run.started));
