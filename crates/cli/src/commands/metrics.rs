@@ -37,7 +37,7 @@ pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> Comman
     match args.output {
         TableFormat::Table if key.is_some() => plots(ui, store, &run, &chosen, &args.with).await?,
         TableFormat::Table => {
-            let series = series_of(store, &run, &chosen, key.as_deref()).await?;
+            let series = series_of(store, &run, &chosen, key.as_deref(), Some(PLOT_POINTS)).await?;
             table(ui, &chosen, &series);
             let left_out = all.len() - chosen.len();
             if chosen.is_empty() && left_out == 0 {
@@ -51,10 +51,8 @@ pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> Comman
             }
         }
         TableFormat::Json | TableFormat::Csv => {
-            let mut series = series_of(store, &run, &chosen, key.as_deref()).await?;
-            if args.points > 0 {
-                series.iter_mut().for_each(|one| curves::thin(one, args.points));
-            }
+            let points = (args.points > 0).then_some(args.points);
+            let series = series_of(store, &run, &chosen, key.as_deref(), points).await?;
             if args.output == TableFormat::Csv {
                 ui.write(to_csv(&series).as_bytes());
             } else {
@@ -65,12 +63,13 @@ pub async fn metrics(args: &MetricsArgs, global: &GlobalArgs, ui: &Ui) -> Comman
     Ok(ExitCode::Success)
 }
 
-/// The whole series of these metrics.
+/// The series of these metrics, whole or thinned to about `points`.
 async fn series_of(
     store: &dyn Store,
     run: &RunId,
     chosen: &[&MetricSummary],
     key: Option<&str>,
+    points: Option<usize>,
 ) -> CommandResult<Vec<Series>> {
     // One that is meant by its full name, or all of one key, need not be found among a million.
     let wanted = match (chosen, key) {
@@ -80,7 +79,10 @@ async fn series_of(
         }
         _ => None,
     };
-    let mut series = store.series(run, wanted.as_deref()).await?;
+    let mut series = match points {
+        Some(points) => store.curves(run, wanted.as_deref(), points).await?,
+        None => store.series(run, wanted.as_deref()).await?,
+    };
     let names: HashSet<(&str, &str)> =
         chosen.iter().map(|metric| (metric.stage.as_str(), &*metric.key)).collect();
     series.retain(|one| names.contains(&(one.stage.as_str(), &*one.key)));

@@ -190,18 +190,24 @@ impl LayeredGraph {
         let mut canvas = Canvas::new(width, height);
         canvas.text("title", (MARGIN, MARGIN + TITLE_FONT), Anchor::Start, &self.title);
         let mut x_of = vec![0.0; layout.places.len()];
+        // An edge that passes stays level for the whole layer: so it runs behind no box.
+        let mut width_of: Vec<f64> = layout.places.iter().map(|place| place.width).collect();
         for (layer, left) in layout.layers.iter().zip(&left) {
+            let widest = layout.width_of(layer);
             for place in layer {
                 x_of[*place] = *left;
+                if layout.places[*place].node.is_none() {
+                    width_of[*place] = widest;
+                }
             }
         }
         // Edges first: boxes lie on top of them.
         for way in &layout.ways {
             let mut points = Vec::with_capacity(2 * way.len());
             for place in way {
-                let Place { width, y, .. } = layout.places[*place];
-                points.push((x_of[*place], top + y));
-                points.push((x_of[*place] + width, top + y));
+                let y = top + layout.places[*place].y;
+                points.push((x_of[*place], y));
+                points.push((x_of[*place] + width_of[*place], y));
             }
             // It leaves its first box on the right and reaches its last on the left.
             let points = &points[1..points.len() - 1];
