@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// The rooms that each room may depend on, itself left out.
-const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 16] = [
     ("wick-core", &[]),
     ("wick-pipeline", &["core"]),
     ("wick-stage", &["core"]),
     ("wick-artifact", &["core"]),
     ("wick-store", &["core"]),
     ("wick-report", &["core"]),
+    ("wick-mlflow", &["core", "store"]),
     ("wick-plan", &["core", "pipeline", "stage"]),
     ("wick-engine", &["core", "pipeline", "stage", "artifact", "store", "plan"]),
     ("wick-data", &["core", "stage", "report"]),
@@ -25,7 +26,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
         "candlewick",
         &[
             "core", "pipeline", "stage", "artifact", "store", "report", "plan", "engine", "data",
-            "nn", "evaluate", "explain", "compress", "serve",
+            "mlflow", "nn", "evaluate", "explain", "compress", "serve",
         ],
     ),
 ];
@@ -35,7 +36,7 @@ const STAYS_IN: [(&str, &[&str]); 20] = [
     ("polars", &["wick-data"]),
     ("candle", &["wick-nn", "wick-explain", "wick-compress"]),
     ("safetensors", &["wick-nn"]),
-    ("sqlx", &["wick-store"]),
+    ("sqlx", &["wick-store", "wick-mlflow"]),
     ("libsqlite3", &["wick-store"]),
     ("object_store", &["wick-artifact"]),
     ("nvml", &["wick-engine"]),
@@ -46,11 +47,11 @@ const STAYS_IN: [(&str, &[&str]); 20] = [
     ("comfy-table", &["candlewick"]),
     ("owo-colors", &["candlewick"]),
     ("anyhow", &["candlewick"]),
-    ("reqwest", &["candlewick"]),
+    ("reqwest", &["candlewick", "wick-mlflow"]),
     ("croner", &["wick-plan"]),
     ("chrono", &["wick-plan"]),
     ("saphyr", &["wick-pipeline"]),
-    ("serde_yaml", &["wick-pipeline"]),
+    ("serde_yaml", &["wick-pipeline", "wick-mlflow"]),
     ("miette", &["wick-pipeline"]),
 ];
 

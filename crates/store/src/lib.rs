@@ -46,7 +46,7 @@ use location::Location;
 pub use dump::{Loaded, ModelDump, RunDump};
 pub use error::{StoreError, StoreResult};
 pub use liveness::{process_start, this_engine, this_host};
-pub use marks::{Mark, Marks};
+pub use marks::{MAX_MARK_LENGTH, Mark, Marks};
 pub use questions::{MadeArtifact, ReadAs, Reader, StageAttempt, StageInRun, StageQuery};
 pub use records::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, LEASE_MICROS,
