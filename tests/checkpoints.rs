@@ -86,7 +86,10 @@ fn outcome(sandbox: &Sandbox) -> (Outcome, Vec<AttemptState>) {
         let artifacts = store.artifacts(&run).await.expect("artifacts");
         let model = artifacts.iter().find(|made| made.port == "model").expect("a model").digest;
         let series = store.series(&run, None).await.expect("series");
-        let points = series.iter().filter(|series| series.stage == "train").flat_map(|series| {
+        // What it used of the machine is its own.
+        let is_own = |key: &str| !wick_core::metric::is_system(key);
+        let of_train = series.iter().filter(|one| one.stage == "train" && is_own(&one.key));
+        let points = of_train.flat_map(|series| {
             let point = |point: &wick_core::MetricPoint| (point.step, point.value.to_bits());
             series.points.iter().map(point).map(|(step, bits)| (series.key.clone(), step, bits))
         });

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use wick_core::metric::is_system;
 use wick_core::{AttemptState, RunId, StageName};
 use wick_store::{
     ArtifactRecord, AttemptRecord, MetricSummary, ParamRecord, RunRecord, StageRecord, Store,
@@ -142,10 +143,11 @@ impl RunHistory {
         places.unwrap_or_default().iter().map(|place| &self.attempts[*place])
     }
 
-    /// The latest values of a stage's metrics.
+    /// The latest values of a stage's metrics, without those of the machine.
     pub fn metrics_of(&self, stage: &str) -> impl Iterator<Item = &MetricSummary> {
         let places = self.places.get(stage).map(|places| places.metrics.as_slice());
-        places.unwrap_or_default().iter().map(|place| &self.metrics[*place])
+        let metrics = places.unwrap_or_default().iter().map(|place| &self.metrics[*place]);
+        metrics.filter(|metric| !is_system(&metric.key))
     }
 
     /// What a stage made.

@@ -9,6 +9,15 @@ use crate::Timestamp;
 /// The name of a metric within its stage: `accuracy`, `validation.loss`.
 pub type MetricKey = Arc<str>;
 
+/// How the names of metrics begin that tell of the machine rather than of the work.
+pub const SYSTEM: &str = "system.";
+
+/// Whether a metric tells of the machine: what an attempt used of it while it ran. Equal runs
+/// differ in these.
+pub fn is_system(key: &str) -> bool {
+    key.starts_with(SYSTEM)
+}
+
 /// One point of a metric's series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricPoint {

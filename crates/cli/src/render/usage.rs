@@ -38,7 +38,12 @@ pub fn joules(joules: f64, is_estimate: bool) -> String {
 }
 
 /// `0.32 g CO₂`, `1.2 kg CO₂`.
-pub fn co2(grams: f64, is_estimate: bool) -> String {
+pub fn co2(mass: f64, is_estimate: bool) -> String {
+    format!("{} CO₂", grams(mass, is_estimate))
+}
+
+/// A mass: `32.0 mg`, `0.32 g`.
+pub fn grams(grams: f64, is_estimate: bool) -> String {
     let sign = if is_estimate { "~" } else { "" };
     let text = match grams {
         ..0.0005 => format!("{:.0} µg", grams * 1e6),
@@ -47,7 +52,7 @@ pub fn co2(grams: f64, is_estimate: bool) -> String {
         ..999.5 => format!("{grams:.0} g"),
         _ => format!("{:.1} kg", grams / 1e3),
     };
-    format!("{sign}{text} CO₂")
+    format!("{sign}{text}")
 }
 
 /// How energy is known: `estimate from processor time`.

@@ -14,7 +14,8 @@ use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
 
-/// Latest metrics of some runs, at most so many of each.
+/// Latest metrics of some runs, at most so many of each; those of the machine have no place in
+/// lists.
 const SUMMARY_METRICS: &str = "
     SELECT run_id, stage, key, value FROM (
         SELECT m.run_id, s.name AS stage, k.name AS key, m.value,
@@ -22,7 +23,7 @@ const SUMMARY_METRICS: &str = "
         FROM run_metrics m
              JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
              JOIN metric_keys k ON k.id = m.key_id
-        WHERE m.run_id = ANY ($1)
+        WHERE m.run_id = ANY ($1) AND NOT starts_with(k.name, 'system.')
     ) AS numbered
     WHERE place <= $2
     ORDER BY run_id, place";

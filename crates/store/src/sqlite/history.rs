@@ -15,7 +15,8 @@ use crate::queries::*;
 use crate::records::*;
 use crate::rows::*;
 
-/// Latest metrics of some runs, at most so many of each.
+/// Latest metrics of some runs, at most so many of each; those of the machine have no place in
+/// lists.
 const SUMMARY_METRICS: &str = "
     SELECT run_id, stage, key, value FROM (
         SELECT m.run_id, s.name AS stage, k.name AS key, m.value,
@@ -24,6 +25,7 @@ const SUMMARY_METRICS: &str = "
         CROSS JOIN run_metrics m ON m.run_id = j.value
         CROSS JOIN stages s ON s.run_id = m.run_id AND s.position = m.position
         CROSS JOIN metric_keys k ON k.id = m.key_id
+        WHERE substr(k.name, 1, 7) <> 'system.'
     )
     WHERE place <= $2
     ORDER BY run_id, place";

@@ -275,6 +275,10 @@ pub async fn lists_show_the_metrics_that_count(store: &dyn Store) {
     assert!(shown().await.is_empty());
     driven.tell([points("a", 3, &[("k", 0, -1.5)])]).await;
     assert_eq!(shown().await, ["a.k=-1.5"]);
+    driven.tell([points("a", 3, &[("system.cpu", 1, 1.0), ("systems", 0, 2.0)])]).await;
+    let listed = store.search(&Search::newest(1)).await.expect("a list");
+    let keys: Vec<&str> = listed.runs[0].metrics.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["a.k", "a.systems"], "those of the machine have no place in lists");
 }
 
 pub async fn parts_are_kept_with_the_stage(store: &dyn Store) {

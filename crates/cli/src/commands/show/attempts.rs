@@ -41,10 +41,21 @@ pub fn table(ui: &Ui, shown: &Shown, is_asked_for: bool) -> Option<String> {
     let has_gpu = uses(|usage| usage.gpu_busy_micros.is_some());
     let has_energy = uses(|usage| usage.energy_joules.is_some());
     let has_exit = attempts.iter().any(|attempt| exit(attempt).is_some());
-    let mut header =
-        vec!["stage", "attempt", "state", "started", "waited", "ran", "cpu", "memory", "disk"];
+    let mut header = vec![
+        "stage",
+        "attempt",
+        "state",
+        "started",
+        "waited",
+        "ran",
+        "cpu",
+        "memory",
+        "read + written",
+    ];
     header.extend(has_gpu.then_some("gpu"));
-    header.extend(has_energy.then_some("energy"));
+    let guessed = uses(|usage| usage.energy_source == Some(EnergySource::Estimate));
+    let energy = if guessed { ["energy (~ estimate)", "CO₂"] } else { ["energy", "CO₂"] };
+    header.extend(energy.into_iter().filter(|_| has_energy));
     header.extend(has_exit.then_some("exit"));
     let mut table = Table::new(ui, &header);
     for attempt in attempts {
@@ -63,7 +74,9 @@ pub fn table(ui: &Ui, shown: &Shown, is_asked_for: bool) -> Option<String> {
         row.extend(has_gpu.then(|| Cell::number(usage::gpu(&used))));
         let is_estimate = used.energy_source == Some(EnergySource::Estimate);
         let energy = used.energy_joules.map(|joules| usage::joules(joules, is_estimate));
-        row.extend(has_energy.then(|| Cell::number(energy.unwrap_or_default())));
+        let co2 = used.co2_grams.map(|grams| usage::grams(grams, is_estimate));
+        let cells = [energy, co2].map(|text| Cell::number(text.unwrap_or_default()));
+        row.extend(cells.into_iter().filter(|_| has_energy));
         row.extend(has_exit.then(|| Cell::new(exit(attempt).unwrap_or_default())));
         table.row(row);
     }

@@ -13,8 +13,9 @@ mod resources;
 
 use clap::ValueEnum;
 use serde_json::Value;
+use wick_core::metric::is_system;
 use wick_core::{RunState, StageName};
-use wick_store::InputRecord;
+use wick_store::{InputRecord, MetricSummary};
 
 use crate::args::{GlobalArgs, ShowArgs, ShowSection};
 use crate::commands::run::{failure_reports, next_commands, print_next};
@@ -195,7 +196,14 @@ fn params(ui: &Ui, history: &RunHistory) -> Option<String> {
 
 fn metrics(ui: &Ui, history: &RunHistory) -> Option<String> {
     let mut table = Table::new(ui, &["metric", "last", "min", "max", "points"]);
-    let (metrics, more) = limited(ui, &history.metrics);
+    let is_shown = |metric: &&MetricSummary| ui.verbosity > 0 || !is_system(&metric.key);
+    let metrics: Vec<&MetricSummary> = history.metrics.iter().filter(is_shown).collect();
+    let left_out = history.metrics.len() - metrics.len();
+    let (metrics, mut more) = limited(ui, &metrics);
+    if left_out > 0 {
+        let count = human::plural(left_out, "metric");
+        more.push_str(&format!("\n  … and {count} of the machine; -v shows all"));
+    }
     for metric in metrics {
         let bound = |value: f64| {
             if metric.points > 1 { human::number(value) } else { String::new() }
