@@ -5,14 +5,6 @@ use wick_store::{MetricSummary, Store};
 
 use crate::error::CommandResult;
 
-/// The key of metrics that the machine measured, not the stage, begins so.
-pub const SYSTEM: &str = "system.";
-
-/// Whether a metric tells of the machine: cpu, memory, disk, gpu, power.
-pub fn is_system(key: &str) -> bool {
-    key.starts_with(SYSTEM)
-}
-
 /// The full name of a metric: `train.validation.loss`.
 pub fn full_name(metric: &MetricSummary) -> String {
     format!("{}.{}", metric.stage, metric.key)

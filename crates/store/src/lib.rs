@@ -206,7 +206,7 @@ pub trait Store: Send + Sync {
 
     // ---- questions over many runs --------------------------------------------------------
 
-    /// A stage in the runs that had it, newest run first.
+    /// A stage in the runs that had it, newest run first; archived and deleted runs are left out.
     async fn stage_history(&self, query: &StageQuery) -> StoreResult<Vec<StageInRun>>;
 
     /// The digests of artifacts that begin with `prefix`, hexadecimal digits in lower case. A few
@@ -217,7 +217,7 @@ pub trait Store: Send + Sync {
     async fn makers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<MadeArtifact>>;
 
     /// The attempts that read artifacts with these digests, with what they made; those of the
-    /// newest runs first, at most `limit`.
+    /// newest runs first, at most `limit`. Those that stand in deleted runs alone are left out.
     async fn readers(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Reader>>;
 
     /// The attempts that read files or folders outside the store with these digests, with what

@@ -161,8 +161,10 @@ pub(crate) const STAGES_OF_PAGE: &str = "
     LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
     ORDER BY page.run_id DESC, page.position";
 
-/// The stage is the one asked for, or an instance of it. What was never begun is no history.
+/// The stage is the one asked for, or an instance of it. What was never begun is no history, and
+/// what was put away is left out.
 pub(crate) const IS_STAGE: &str = "
+    r.deleted IS NULL AND r.archived IS NULL AND
     (s.name = asked.stage OR substr(s.name, 1, length(asked.stage) + 1) = asked.stage || '[')
     AND s.state <> 'queued'";
 
@@ -181,7 +183,8 @@ macro_rules! makers {
 }
 
 /// The readers of artifacts; `$from` brings the rows of `inputs` as `i` and their stages as `s`.
-/// Readers come together by the attempt that computed, with all that it made, newest first.
+/// Readers come together by the attempt that computed, with all that it made, newest first. Those
+/// of deleted runs do not count, but for what living runs took from them.
 macro_rules! readers {
     ($from:literal) => {
         concat!(
@@ -192,7 +195,8 @@ macro_rules! readers {
                         coalesce(s.source_attempt, s.attempts) AS by_attempt,
                         count(*) AS runs, max(i.run_id) AS newest ",
             $from,
-            " GROUP BY i.digest, i.port, i.item, s.kind, coalesce(s.source_run_id, s.run_id),
+            " JOIN runs live ON live.id = i.run_id AND live.deleted IS NULL
+              GROUP BY i.digest, i.port, i.item, s.kind, coalesce(s.source_run_id, s.run_id),
                        coalesce(s.source_position, s.position),
                        coalesce(s.source_attempt, s.attempts)
               ORDER BY newest DESC, by_position LIMIT $2)

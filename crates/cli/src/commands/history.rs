@@ -1,11 +1,11 @@
 //! `wick history`: how a stage did over the runs that had it.
 
 use serde_json::{Value, json};
+use wick_core::metric::is_system;
 use wick_core::{AttemptState, ExperimentName};
 use wick_store::{StageInRun, StageQuery, Store};
 
 use crate::args::{GlobalArgs, HistoryArgs};
-use crate::curves::is_system;
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::render::style::attempt_paint;
 use crate::render::{Cell, Paint, Table, Ui, human, plot, run_view};

@@ -4,17 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 use wick_core::RunId;
+use wick_core::metric::is_system;
 use wick_store::{MetricSummary, Series, Store};
 
 use crate::args::{GlobalArgs, MetricsArgs, TableFormat};
-use crate::curves::{self, Curve, full_name, is_called, is_system};
+use crate::curves::{self, Curve, full_name, is_called};
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::history::{find_run, find_run_and_name};
 use crate::render::{Cell, Paint, Table, Ui, csv, human, plot, run_view};
 use crate::session::Session;
 
-/// The width of a sparkline in characters.
+/// The width of a sparkline in characters, and the least that still shows a curve.
 const SPARKLINE: usize = 24;
+const LEAST_SPARKLINE: usize = 8;
 
 /// The height of a plot in lines.
 const PLOT_HEIGHT: usize = 12;
@@ -104,23 +106,34 @@ fn table(ui: &Ui, metrics: &[&MetricSummary], series: &[Series]) {
     for one in series {
         by_name.insert((one.stage.as_str(), one.key.as_str()), one);
     }
+    let numbers = |metric: &MetricSummary| {
+        let several = metric.points > 1;
+        let bound = |value: f64| if several { human::number(value) } else { String::new() };
+        [
+            human::number(metric.value),
+            bound(metric.min),
+            bound(metric.max),
+            human::count(metric.points),
+        ]
+    };
+    let width = sparkline_width(ui, metrics, numbers);
     let mut table = Table::new(ui, &["metric", "last", "min", "max", "points", "curve"]);
     for metric in metrics {
         let several = metric.points > 1;
-        let bound = |value: f64| if several { human::number(value) } else { String::new() };
+        let [last, min, max, points] = numbers(metric);
         let curve = match by_name.get(&(metric.stage.as_str(), metric.key.as_str())) {
             Some(series) if several => {
                 let values: Vec<f64> = series.points.iter().map(|point| point.value).collect();
-                plot::sparkline(&values, SPARKLINE)
+                plot::sparkline(&values, width)
             }
             _ => String::new(),
         };
         table.row([
             Cell::new(full_name(metric)),
-            Cell::number(human::number(metric.value)),
-            Cell::number(bound(metric.min)),
-            Cell::number(bound(metric.max)),
-            Cell::number(human::count(metric.points)),
+            Cell::number(last),
+            Cell::number(min),
+            Cell::number(max),
+            Cell::number(points),
             Cell::painted(Paint::Calm, curve),
         ]);
     }
@@ -128,6 +141,25 @@ fn table(ui: &Ui, metrics: &[&MetricSummary], series: &[Series]) {
         table.keep_whole(&[0, 1, 2, 3, 4, 5]);
         ui.print(table.render());
     }
+}
+
+/// What the other columns leave for the curves on this terminal.
+fn sparkline_width(
+    ui: &Ui,
+    metrics: &[&MetricSummary],
+    numbers: impl Fn(&MetricSummary) -> [String; 4],
+) -> usize {
+    let Some(width) = ui.width else { return SPARKLINE };
+    let mut widths = ["metric", "last", "min", "max", "points"].map(str::len);
+    for metric in metrics {
+        let cells = numbers(metric);
+        let texts = std::iter::once(full_name(metric)).chain(cells);
+        for (width, text) in widths.iter_mut().zip(texts) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let used: usize = widths.iter().map(|width| width + 2).sum();
+    usize::from(width).saturating_sub(used + 2).clamp(LEAST_SPARKLINE, SPARKLINE)
 }
 
 /// A plot for each metric; with other runs, their curves beside it on the same scale.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wick_core::{AttemptState, Digest, EventBody, RunState, StageOrigin, Token};
-use wick_store::{ReadAs, StageQuery, Store};
+use wick_store::{Mark, ReadAs, StageQuery, Store};
 
 use crate::world::*;
 
@@ -66,6 +66,14 @@ pub async fn a_stage_is_followed_through_its_runs(store: &dyn Store) {
     let page = StageQuery { limit: 1, offset: 1, ..of("train") };
     let page = store.stage_history(&page).await.expect("a history");
     assert_eq!((page.len(), &page[0].run), (1, &second.run));
+    // What was put away is left out.
+    let hide = [Mark::Archive(true), Mark::Delete(true)];
+    for (run, mark) in [(&third.run, &hide[0]), (&first.run, &hide[1])] {
+        let run = std::slice::from_ref(run);
+        store.mark_runs(run, std::slice::from_ref(mark), now()).await.expect("marked");
+    }
+    let left = store.stage_history(&of("train")).await.expect("a history");
+    assert_eq!((left.len(), &left[0].run), (1, &second.run));
     for name in ["trai", "%", "", "train'"] {
         assert!(store.stage_history(&of(name)).await.expect("an answer").is_empty(), "{name}");
     }
@@ -111,12 +119,19 @@ pub async fn artifacts_are_followed_to_makers_and_readers(store: &dyn Store) {
     let told: Vec<_> = readers.iter().map(|one| (one.by.stage.as_str(), one.runs)).collect();
     assert_eq!(told, [("train", Some(2)), ("test", Some(1))]);
     assert_eq!(readers[0].read_as, ReadAs::Input { port: port("data"), item: None });
-    assert_eq!(readers[0].by, origin, "of a cached stage the attempt that computed");
+    assert_eq!(readers[0].by, origin.clone(), "of a cached stage the attempt that computed");
     assert_eq!(readers[0].outputs[0].digest, Digest::of(b"model"));
     let of_two = store.readers(&[Digest::of(b"model"), rows], 10).await.expect("readers");
     assert_eq!(of_two.len(), 3, "a row for each that is read");
     assert!(store.readers(&[Digest::of(b"report")], 10).await.expect("readers").is_empty());
     assert!(store.readers(&[], 10).await.expect("readers").is_empty());
+
+    // Of a deleted run only what a living one took from it is left.
+    let gone = std::slice::from_ref(&first.run);
+    store.mark_runs(gone, &[Mark::Delete(true)], now()).await.expect("marked");
+    let left = store.readers(&[rows], 10).await.expect("readers");
+    let told: Vec<_> = left.iter().map(|one| (one.by.clone(), one.runs)).collect();
+    assert_eq!(told, [(origin, Some(1))]);
 
     let text = rows.to_string();
     for prefix in [&text[..7], &text[..8], &text] {

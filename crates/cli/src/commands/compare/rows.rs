@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
+use wick_core::metric::is_system;
 use wick_store::StageRecord;
 
 use crate::curves;
@@ -86,7 +87,7 @@ pub fn params(runs: &[RunHistory], all: bool) -> Vec<ParamRow> {
 pub fn metrics(runs: &[RunHistory], all: bool, system: bool) -> Vec<MetricRow> {
     let told = |run: &RunHistory| -> HashMap<String, f64> {
         let metrics = run.metrics.iter();
-        let metrics = metrics.filter(|metric| system || !curves::is_system(&metric.key));
+        let metrics = metrics.filter(|metric| system || !is_system(&metric.key));
         metrics.map(|metric| (curves::full_name(metric), metric.value)).collect()
     };
     let values: Vec<HashMap<String, f64>> = runs.iter().map(told).collect();
