@@ -84,3 +84,14 @@ fn of_a_file_that_is_not_there_a_near_one_is_named() {
     sandbox.wick(&["run", "."]).ends_with(2).says(&["is a folder", "pipeline.yaml"]);
     sandbox.wick(&["check", "none/x.yaml"]).ends_with(2).says(&["`wick init` writes an example"]);
 }
+
+#[test]
+fn slots_that_the_project_does_not_count_are_mistakes() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: p\nstages:\n  a:\n    uses: command\n    resources: {slots: {databse: 1}}\n    \
+         with: {run: 'true'}\n",
+    );
+    sandbox.write("wick.yaml", "slots: {named: {database: 2}}\n");
+    let checked = sandbox.wick(&["check", "pipeline.yaml"]).ends_with(2);
+    checked.says(&["there is no slot `databse`", "did you mean `database`?"]);
+}

@@ -168,3 +168,16 @@ stages:
     sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
     sandbox.wick(&["logs", "@last", "all"]).ends_with(0).says(&["size=3:3\nsize=4:4\n"]);
 }
+
+#[test]
+fn what_counts_for_a_whole_run_is_said_where_it_is_begun() {
+    let sandbox = sandbox();
+    let count = format!("schedule: {{cron: '0 3 * * *'}}\ntimeout: 1h\n{COUNT}");
+    sandbox.write("pipelines/parts/count.yaml", &count);
+    let checked = sandbox.wick(&["check", "pipelines/sizes.yaml"]).ends_with(0);
+    checked.says(&[
+        "`schedule` does not count where another pipeline uses this file",
+        "`timeout` does not count",
+        "parts/count.yaml:1:1",
+    ]);
+}

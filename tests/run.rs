@@ -184,3 +184,43 @@ stages:
     sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0).says(&["2 rows × 2 columns"]);
     sandbox.wick(&["rerun"]).ends_with(0).says(&["nothing to do"]);
 }
+
+#[test]
+fn a_secret_that_is_missing_is_told_before_anything_runs() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: secretive\nsecrets:\n  token: \"${env.WICK_TEST_NO_SUCH_TOKEN}\"\nstages:\n  \
+         first: {uses: command, with: {run: 'touch first'}}\n  second:\n    uses: command\n    \
+         after: [first]\n    with: {run: 'true', env: {TOKEN: \"${secrets.token}\"}}\n",
+    );
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(2).says(&[
+        "the secret `token` is not there",
+        "`WICK_TEST_NO_SUCH_TOKEN` is not set",
+        "nothing was run",
+    ]);
+    assert!(!sandbox.has("first"));
+    assert_eq!(sandbox.runs(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_whose_time_is_over_says_so_even_if_nothing_runs() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: slow\ntimeout: 200ms\nstages:\n  flaky:\n    uses: command\n    \
+         retry: {attempts: 2, backoff: 1h}\n    with: {run: ['false']}\n",
+    );
+    sandbox
+        .wick(&["run", "pipeline.yaml"])
+        .ends_with(1)
+        .says(&["the run took longer than its timeout of 200ms"]);
+    sandbox.wick(&["show", "@last"]).says(&["the run took longer than its timeout of 200ms"]);
+}
+
+#[test]
+fn what_stands_for_the_items_of_a_list_is_not_counted() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: listed\nstages:\n  list:\n    uses: command\n    \
+         with: {run: 'echo \"[1, 2]\" > ${outputs.all}', outputs: {all: value}}\n  each:\n    \
+         uses: command\n    foreach: {item: list.all}\n    with: {run: 'echo ${foreach.item}'}\n",
+    );
+    let ran = sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    ran.says(&[": 3 succeeded\n"]);
+}

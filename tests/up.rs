@@ -71,7 +71,7 @@ fn files_that_change_begin_runs_and_one_process_watches() {
     assert_eq!(up.hears("watching")["pipeline"], "broken", "it may be mended");
     let watching = up.hears("watching");
     assert_eq!(watching["on_change"][0], "data/*.csv", "{watching}");
-    let second = sandbox.wick(&["up"]).ends_with(2);
+    let second = sandbox.wick(&["up"]).ends_with(75);
     second.says(&[&format!("process {} begins runs in the store", up.child.id()), "kill"]);
     // A hidden file is none that was handed over.
     sandbox.write("data/.a.csv.tmp", "1");
@@ -197,4 +197,22 @@ fn what_would_begin_is_listed() {
     let none =
         Sandbox::with_pipeline("pipeline: x\nstages:\n  a: {uses: command, with: {run: a}}\n");
     none.wick(&["up"]).ends_with(2).says(&["declares a schedule", "schedule: {cron:"]);
+}
+
+#[test]
+fn all_files_of_a_pipeline_are_watched() {
+    let sandbox = Sandbox::with_pipeline(
+        "pipeline: whole\nschedule: {on_change: ['data/*.csv']}\nstages:\n  \
+         part: {uses: pipeline, with: {file: parts/part.yaml}}\n",
+    );
+    let part = "pipeline: part\nstages:\n  a: {uses: command, with: {run: 'true'}}\n";
+    sandbox.write("parts/part.yaml", part);
+    let up = Up::start(&sandbox);
+    up.hears("watching");
+    sandbox.write("parts/part.yaml", &part.replace("uses: command", "uses: comand"));
+    up.hears("broken");
+    sandbox.write("parts/part.yaml", part);
+    sandbox.write("data/a.csv", "1");
+    assert_eq!(up.hears("ended")["state"], "succeeded");
+    assert_eq!(up.end().0, Some(0));
 }

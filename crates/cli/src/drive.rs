@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use wick_core::RunId;
+use wick_engine::secrets;
 use wick_engine::sharing::StoreSharing;
 use wick_engine::{CancelHandle, Engine, Expander, Reporter, RunOptions, RunOutcome};
 use wick_plan::{Plan, Selection};
@@ -49,6 +50,14 @@ pub async fn drive(
     reporter: &mut dyn Reporter,
 ) -> CommandResult<RunOutcome> {
     let plan = &execution.plan;
+    secrets::are_there(plan).map_err(|error| {
+        let failure = error.to_failure();
+        let refused = CommandError::invalid(format!("{}; nothing was run", failure.message));
+        match failure.help {
+            Some(help) => refused.hint(help),
+            None => refused,
+        }
+    })?;
     // git may take a while on a large repository, and is not needed to plan.
     let base = plan.base.clone();
     let pythons = pythons(plan);

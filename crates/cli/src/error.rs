@@ -67,6 +67,11 @@ impl CommandError {
         Self::new(ErrorKind::Invalid, anyhow::anyhow!("{message}"))
     }
 
+    /// Someone else has what is needed.
+    pub fn busy(message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Busy, anyhow::anyhow!("{message}"))
+    }
+
     /// wick, the store or the machine failed.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self::new(ErrorKind::Internal, error.into())

@@ -1,6 +1,6 @@
 //! Asks the store for runs by the names that people type, and for all that is known of one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wick_core::metric::is_system;
 use wick_core::{AttemptState, RunId, StageName};
@@ -161,9 +161,14 @@ impl RunHistory {
         self.attempts_of(stage).next_back()
     }
 
-    /// The stages in this state.
+    /// The stages in this state. Of a stage for each item of a list its instances are told of, not
+    /// what stands for them.
     pub fn stages_in(&self, state: AttemptState) -> impl Iterator<Item = &StageRecord> {
-        self.stages.iter().filter(move |stage| stage.state == state)
+        let lists: HashSet<&StageName> =
+            self.stages.iter().filter_map(|stage| stage.template.as_ref()).collect();
+        self.stages
+            .iter()
+            .filter(move |stage| stage.state == state && !lists.contains(&stage.stage))
     }
 
     /// How many stages stand where: `3 succeeded, 4 cached`.

@@ -1,5 +1,6 @@
 //! Pipeline files as commands use them: read, checked, their mistakes shown.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub struct Scheduled {
     pub schedule: Option<Schedule>,
     /// What else is wrong with the file.
     pub trouble: Option<CommandError>,
+    /// All files that it is made of, as far as they could be read.
+    pub files: Vec<PathBuf>,
 }
 
 impl PipelineFile {
@@ -93,9 +96,14 @@ impl PipelineFile {
         self.checked_with(wick_plan::check, overrides, registry, machine, &[])
     }
 
-    /// Checks it as something that need not run by itself, and need not fit this machine.
-    pub fn check_part(&self, overrides: &[Override], registry: &Registry) -> Verdict {
-        self.checked_with(wick_plan::check_part, overrides, registry, Machine::UNLIMITED, &[])
+    /// Checks it as something that need not run by itself.
+    pub fn check_part(
+        &self,
+        overrides: &[Override],
+        registry: &Registry,
+        machine: Machine,
+    ) -> Verdict {
+        self.checked_with(wick_plan::check_part, overrides, registry, machine, &[])
     }
 
     fn checked_with(
@@ -146,10 +154,11 @@ impl PipelineFile {
         })
         .await
         .or_internal("checking the pipeline was cut short")?;
-        let Verdict { plan, diagnostics, .. } = verdict;
+        let Verdict { plan, diagnostics, sources, .. } = verdict;
+        let files = sources.iter().map(|file| file.path().to_owned()).collect();
         if let Some(plan) = plan {
             let (name, base, schedule) = (plan.pipeline, plan.base, plan.schedule);
-            return Ok(Scheduled { name, base, schedule, trouble: None });
+            return Ok(Scheduled { name, base, schedule, trouble: None, files });
         }
         let trouble = CommandError::invalid(format!(
             "{} has {}",
@@ -163,6 +172,7 @@ impl PipelineFile {
                 base: self.path.parent().unwrap_or(Path::new("/")).to_owned(),
                 schedule: Some(schedule),
                 trouble: Some(trouble),
+                files,
             }),
             None => Err(trouble),
         }
@@ -289,6 +299,11 @@ pub fn machine(slots: &Slots, project: &Project) -> Machine {
         cpus: slots.cpus,
         memory: Some(slots.memory),
         gpus: slots.gpus,
-        named: Some(project.config.slots.named.iter().cloned().collect()),
+        named: named_slots(project),
     }
+}
+
+/// What the project counts by name.
+pub fn named_slots(project: &Project) -> Option<BTreeMap<String, u32>> {
+    Some(project.config.slots.named.iter().cloned().collect())
 }

@@ -360,10 +360,36 @@ impl Dispatcher {
         self.timed_out = true;
         if self.cancel.is_none() {
             self.cancel = Some(CancelMode::Kill);
+            self.blame_the_clock();
             self.drop_waiting(|dispatcher, stage| dispatcher.cancel_waiting(stage));
         }
         self.cancel = Some(CancelMode::Kill);
         self.stop_running(StopReason::RunTimeout);
+    }
+
+    /// Where nothing runs that would fail of it, the first stage that waits fails: it tells why.
+    fn blame_the_clock(&mut self) {
+        let runs = |stage: &Stage| matches!(stage.phase, Phase::Running);
+        let waits = |stage: &Stage| {
+            matches!(
+                stage.phase,
+                Phase::Waiting(_)
+                    | Phase::Resolving
+                    | Phase::Ready
+                    | Phase::Claiming { .. }
+                    | Phase::Delayed
+            ) && !stage.past.state.has_outputs()
+        };
+        if self.stages.iter().any(runs) {
+            return;
+        }
+        let waiting = self.indices().find(|stage| waits(&self.stages[stage.get()]));
+        if let Some(stage) = waiting {
+            self.give_up_claim(stage);
+            let attempt = self.next_attempt(stage);
+            self.record(Fact::Started { stage, attempt });
+            self.finish(stage, attempt, AttemptState::Failed);
+        }
     }
 
     fn stop_running(&mut self, reason: StopReason) {

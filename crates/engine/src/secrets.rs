@@ -6,8 +6,9 @@
 use std::io::Read;
 use std::path::Path;
 
+use wick_pipeline::pipeline::COMMAND_KIND;
 use wick_pipeline::template::{Piece, Quoting, Reference, expand, pieces};
-use wick_plan::{Secret, SecretSource};
+use wick_plan::{Plan, Secret, SecretSource};
 use wick_stage::{StageError, StageResult};
 
 use crate::mask::{MIN_VALUE, Masks};
@@ -92,6 +93,21 @@ impl Values {
         })
         .map_err(|error| StageError::config(error.message).help(error.help))
     }
+}
+
+/// Looks whether every secret can be had that a stage of `plan` refers to, so that nothing begins
+/// which cannot end. One that only a hook lacks changes nothing of the run.
+///
+/// # Errors
+/// Says of the first that cannot where it was looked for.
+pub fn are_there(plan: &Plan) -> StageResult<()> {
+    let texts: Vec<String> = plan
+        .stages
+        .iter()
+        .filter(|stage| !plan.secrets.is_empty() && stage.kind.as_str() == COMMAND_KIND)
+        .map(|stage| stage.config["env"].to_string())
+        .collect();
+    Values::look_up(&plan.secrets, texts.iter().map(String::as_str)).map(drop)
 }
 
 /// What must not be seen of all `secrets` whose values can be found.

@@ -171,6 +171,10 @@ pub(crate) fn read(
     let schedule = resolved(top, "schedule", &scope, diagnostics)
         .and_then(|entry| schedule::read(&entry, diagnostics));
 
+    if id != FileId::MAIN {
+        subpipeline::warn_of_ignored(top, diagnostics);
+    }
+
     let mut defaults = Settings::default();
     for entry in document.defaults.iter().filter(|entry| entry.value.data != Data::Null) {
         let mut node = entry.value.clone();

@@ -95,6 +95,23 @@ pub(crate) fn interface(top: &[Entry], diagnostics: &mut Diagnostics) -> Interfa
     interface
 }
 
+/// Tells what of a file that another uses does not count there: a run has one of each, which the
+/// pipeline says that was begun.
+pub(crate) fn warn_of_ignored(top: &[Entry], diagnostics: &mut Diagnostics) {
+    for key in ["timeout", "hooks", "schedule"] {
+        let Some(entry) = fields::find(top, key).filter(|entry| entry.value.data != Data::Null)
+        else {
+            continue;
+        };
+        let message = format!("`{key}` does not count where another pipeline uses this file");
+        diagnostics.push(
+            Diagnostic::warning("ignored-key", entry.key_span, message).help(format!(
+                "say it in the pipeline that is run: its `{key}` is that of the run"
+            )),
+        );
+    }
+}
+
 /// The entries of `inputs` or `outputs` that have names.
 fn ports<'e>(
     entry: &'e Entry,

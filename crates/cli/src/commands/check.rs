@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use wick_pipeline::{Diagnostic, Severity};
-use wick_plan::Verdict;
+use wick_plan::{Machine, Verdict};
 
 use crate::args::{CheckArgs, GlobalArgs};
 use crate::error::{CommandError, CommandResult, ExitCode};
-use crate::pipeline::{PipelineFile, overrides, rendered};
+use crate::pipeline::{PipelineFile, named_slots, overrides, rendered};
 use crate::project::{Project, pipelines};
 use crate::registry::registry;
 use crate::render::{Paint, Ui, human};
@@ -21,8 +21,12 @@ pub fn check(args: &CheckArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let mut reports = Vec::new();
     for path in &files {
         let file = PipelineFile::find(path, global, ui)?;
-        // A file is right or wrong wherever it is checked; whether it fits is asked by `plan`.
-        let Verdict { plan, diagnostics, sources, part } = file.check_part(&overrides, &registry);
+        // A file is right or wrong on every machine, and whether it fits is asked by `plan`. What
+        // is counted by name is the project's, like the file.
+        let project = Project::of_pipeline(&file.path, global, ui)?;
+        let machine = Machine { named: named_slots(&project), ..Machine::UNLIMITED };
+        let Verdict { plan, diagnostics, sources, part } =
+            file.check_part(&overrides, &registry, machine);
         let stages = plan.as_ref().map(|plan| plan.stages.len()).or(part);
         if args.output.is_json() {
             reports.push(json!({

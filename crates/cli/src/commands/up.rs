@@ -77,12 +77,12 @@ fn nothing_scheduled(args: &UpArgs, project: &Project, pipelines: &[Pipeline]) -
 fn taken(other: Option<Holder>, session: &Session) -> CommandError {
     let location = session.store.location();
     let Some(Holder { host, pid, since }) = other else {
-        return CommandError::invalid(format!(
+        return CommandError::busy(format!(
             "another `wick up` begins runs in the store at {location}"
         ));
     };
     let place = if host == wick_store::this_host() { String::new() } else { format!(" on {host}") };
-    CommandError::invalid(format!(
+    CommandError::busy(format!(
         "process {pid}{place} begins runs in the store at {location} since {since} UTC, {}",
         human::ago(since, human::now())
     ))

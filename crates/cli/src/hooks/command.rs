@@ -105,6 +105,8 @@ fn command(program: &Program<'_>, plan: &Plan, payload: &Payload) -> Command {
         .envs(program.env.iter().map(|(name, value)| (name, value)))
         .env("WICK_RUN", payload.run.as_str())
         .env("WICK_PIPELINE", &plan.pipeline)
+        .env("WICK_EXPERIMENT", plan.experiment.as_str())
+        .env("WICK_FAILED_STAGES", &payload.failed)
         .env("WICK_STATE", payload.state)
         .env("WICK_EVENT", payload.event)
         .stdin(Stdio::piped())
@@ -223,6 +225,7 @@ mod tests {
             run: RunId::from_random(7),
             state: "failed",
             event: "on_failure",
+            failed: "train evaluate".to_owned(),
             json: "{\"version\":1}".to_owned(),
         };
         let env: Vec<(String, String)> =
@@ -241,9 +244,14 @@ mod tests {
 
     #[test]
     fn a_program_is_told_what_happened() {
-        let done = ran("cat; echo; echo $WICK_RUN $WICK_STATE $WICK_PIPELINE", &[], LONG);
+        let done = ran(
+            "cat; echo; echo $WICK_RUN $WICK_STATE $WICK_PIPELINE; \
+             echo $WICK_EXPERIMENT: $WICK_FAILED_STAGES",
+            &[],
+            LONG,
+        );
         assert_eq!(done.result.as_deref(), Ok("ended with code 0"));
-        assert_eq!(done.answer, "{\"version\":1}\n700000000000 failed p\n");
+        assert_eq!(done.answer, "{\"version\":1}\n700000000000 failed p\ne: train evaluate\n");
     }
 
     #[test]
@@ -286,6 +294,7 @@ mod tests {
             run: RunId::from_random(7),
             state: "failed",
             event: "on_failure",
+            failed: "train evaluate".to_owned(),
             json: String::new(),
         };
         let run_words = ["no-such-program-of-wick".to_owned()];

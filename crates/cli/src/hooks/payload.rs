@@ -24,6 +24,8 @@ pub struct Payload {
     pub state: &'static str,
     /// `on_success` or `on_failure`.
     pub event: &'static str,
+    /// The stages that failed, with spaces between them, which no name has.
+    pub failed: String,
     /// All of it, as JSON.
     pub json: String,
 }
@@ -85,6 +87,13 @@ impl Payload {
             run: outcome.run.clone(),
             state: outcome.state.as_str(),
             event,
+            failed: outcome
+                .failed
+                .iter()
+                .take(MAX_FAILED)
+                .map(|failed| failed.stage.as_str())
+                .collect::<Vec<_>>()
+                .join(" "),
             json: serde_json::to_string(&text).map_err(CommandError::internal)?,
         })
     }

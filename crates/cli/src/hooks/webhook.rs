@@ -167,6 +167,7 @@ mod tests {
             run: RunId::from_random(7),
             state: "failed",
             event: "on_failure",
+            failed: "train evaluate".to_owned(),
             json: "{\"version\":1}".to_owned(),
         }
     }

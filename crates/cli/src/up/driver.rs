@@ -66,8 +66,8 @@ pub struct Pipeline {
     key: String,
     /// What lines call it.
     pub name: String,
-    /// How the file looked when it was read.
-    stamp: Option<(u64, i64)>,
+    /// How the files that it is made of looked when they were read.
+    stamps: Vec<(PathBuf, Stamp)>,
     /// What is wrong with the file although its schedule could be read.
     pub trouble: Option<CommandError>,
     /// Its schedule, once it could be read.
@@ -171,7 +171,7 @@ impl Pipeline {
             root,
             key,
             name,
-            stamp: None,
+            stamps: Vec::new(),
             trouble: None,
             active: None,
             run: None,
@@ -182,11 +182,27 @@ impl Pipeline {
     /// Reads the file. `Some` with whether its schedule is another one than before; `None` if it
     /// declares none, and then nothing begins any more.
     async fn read(&mut self, now: Timestamp) -> CommandResult<Option<bool>> {
-        self.stamp = stamp(&self.path);
+        // Of a file that cannot be read at all, itself is watched, and what it was made of.
+        let path = self.path.clone();
+        self.stamps.retain(|(known, _)| *known != path);
+        self.stamps.push((path, stamp(&self.path)));
+        self.stamps.iter_mut().for_each(|(path, seen)| *seen = stamp(path));
         let mut file = PipelineFile::read(&self.path)?;
         file.shown = Project::shown(&file.path);
         file.belongs_to(&self.root);
-        let Scheduled { name, base, schedule, trouble } = file.schedule().await?;
+        let Scheduled { name, base, schedule, trouble, files } = file.schedule().await?;
+        // What changed while it was read is read again.
+        let seen = std::mem::take(&mut self.stamps);
+        let before = |path: &PathBuf| seen.iter().find(|(known, _)| known == path);
+        self.stamps = files
+            .into_iter()
+            .map(|path| {
+                before(&path).cloned().unwrap_or_else(|| {
+                    let now = stamp(&path);
+                    (path, now)
+                })
+            })
+            .collect();
         self.name = name;
         self.trouble = trouble;
         let Some(schedule) = schedule else {
@@ -231,6 +247,11 @@ impl Pipeline {
             changed_before: false,
         });
         Ok(Some(true))
+    }
+
+    /// Whether all files that it is made of look as they did when they were read.
+    fn is_as_read(&self) -> bool {
+        !self.stamps.is_empty() && self.stamps.iter().all(|(path, seen)| stamp(path) == *seen)
     }
 
     /// Where it lies.
@@ -386,7 +407,7 @@ impl<'a> Up<'a> {
     async fn reread(&mut self) {
         for index in 0..self.pipelines.len() {
             let pipeline = &mut self.pipelines[index];
-            if stamp(&pipeline.path) == pipeline.stamp {
+            if pipeline.is_as_read() {
                 continue;
             }
             match pipeline.read(human::now()).await {
@@ -803,7 +824,9 @@ impl Reporter for Teller {
 }
 
 /// How a file looks: its size and when it was changed.
-fn stamp(path: &Path) -> Option<(u64, i64)> {
+type Stamp = Option<(u64, i64)>;
+
+fn stamp(path: &Path) -> Stamp {
     use std::os::unix::fs::MetadataExt;
     let data = std::fs::metadata(path).ok()?;
     Some((data.len(), data.mtime() * 1_000_000_000 + data.mtime_nsec()))

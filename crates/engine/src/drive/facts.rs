@@ -6,6 +6,7 @@ use wick_plan::StageIndex;
 use super::Drive;
 use crate::dispatcher::{Fact, Why};
 use crate::error::{EngineError, EngineResult};
+use crate::failure;
 use crate::folder::attempt_folder;
 use crate::reads::ReadInput;
 use crate::recorder::Entry;
@@ -93,8 +94,13 @@ impl Drive {
                 {
                     self.publishing.insert(name.clone(), resolved.fingerprint);
                 }
-                // An attempt that was never launched has nothing to tell.
-                let ending = info.ending.take().unwrap_or_default();
+                // An attempt that was never launched has nothing to tell, unless it is there to
+                // tell that the run's time was over.
+                let mut ending = info.ending.take().unwrap_or_default();
+                if state == AttemptState::Failed && self.timed_out && ending.failure.is_none() {
+                    let timeout = self.setup.plan.timeout.unwrap_or_default();
+                    ending.failure = Some(failure::run_timed_out(timeout));
+                }
                 EventBody::AttemptFinished {
                     stage: name,
                     attempt,
