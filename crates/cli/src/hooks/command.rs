@@ -251,7 +251,7 @@ mod tests {
             LONG,
         );
         assert_eq!(done.result.as_deref(), Ok("ended with code 0"));
-        assert_eq!(done.answer, "{\"version\":1}\n700000000000 failed p\ne: train evaluate\n");
+        assert_eq!(done.answer, "{\"version\":1}\n700000000000 failed p\np: train evaluate\n");
     }
 
     #[test]
