@@ -178,6 +178,22 @@ macro_rules! impl_store {
                 self.mark_runs(runs, marks, now).await
             }
 
+            async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>> {
+                self.dump_run(run).await
+            }
+
+            async fn load_runs(&self, runs: &[RunDump]) -> StoreResult<Vec<Loaded>> {
+                self.load_runs(runs).await
+            }
+
+            async fn dump_models(&self) -> StoreResult<Vec<ModelDump>> {
+                self.dump_models().await
+            }
+
+            async fn load_models(&self, models: &[ModelDump]) -> StoreResult<()> {
+                self.load_models(models).await
+            }
+
             async fn run_ids(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<RunId>> {
                 self.run_ids(after, limit).await
             }

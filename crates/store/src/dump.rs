@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wick_core::{
-    AttemptState, Digest, ExperimentName, Failure, Fingerprint, Input, KindName, ModelName, Output,
-    RunId, RunState, SkipReason, StageName, StageOrigin, Timestamp, Usage,
+    AttemptState, Digest, ExperimentName, Failure, Fingerprint, Input, KindName, ModelName,
+    PortName, PortType, RunId, RunState, SkipReason, StageName, StageOrigin, Timestamp, Usage,
 };
 
 use crate::error::{StoreError, StoreResult};
@@ -183,7 +183,30 @@ pub struct AttemptDump {
     /// What it asked of the store: a list, if it asked anything.
     pub effects: Option<Json>,
     /// What it made.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputDump>,
+}
+
+impl AttemptDump {
+    /// Whether nothing is known of what went into it: no other attempt is like it.
+    pub(crate) fn is_without_fingerprint(&self) -> bool {
+        self.fingerprint.0 == Digest::from_bytes([0; 32])
+    }
+}
+
+/// What an attempt made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputDump {
+    /// The port.
+    pub port: PortName,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub port_type: PortType,
+    /// The artifact.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// Facts noted of it: an object.
+    pub meta: Json,
 }
 
 /// The points of a metric, as they came: three columns of one length.
@@ -292,12 +315,13 @@ impl RunDump {
         self.series.iter().map(|series| series.values.len() as i64).sum()
     }
 
-    /// Brings a run to rest that was dumped while it was under way: where it is loaded no engine
-    /// drives it.
+    /// Whether an engine drove it when it was dumped.
+    pub fn is_under_way(&self) -> bool {
+        self.state == RunState::Running
+    }
+
+    /// Brings a run to rest that was under way: where it is loaded no engine drives it.
     pub(crate) fn settle(&mut self) {
-        if self.state != RunState::Running {
-            return;
-        }
         let last = self.events.last().map_or(self.started, |event| event.time);
         (self.state, self.finished) = (RunState::Interrupted, Some(last));
         for attempt in &mut self.attempts {

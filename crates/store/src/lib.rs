@@ -15,13 +15,16 @@ mod curve;
 mod delegate;
 mod directory;
 pub mod dump;
+mod dumping;
 pub mod error;
 pub mod filter;
 mod gone;
 pub mod hold;
 mod liveness;
+mod load;
 mod location;
 pub mod marks;
+mod model_dumps;
 mod points;
 pub mod postgres;
 mod queries;
@@ -32,6 +35,7 @@ mod search;
 pub mod slots;
 pub mod sql;
 pub mod sqlite;
+mod tables;
 
 use std::sync::Arc;
 
@@ -231,6 +235,22 @@ pub trait Store: Send + Sync {
     async fn mark_runs(&self, runs: &[RunId], marks: &[Mark], now: Timestamp) -> StoreResult<()>;
 
     // ---- all that there is ---------------------------------------------------------------
+
+    /// All that is known of a run, to be loaded elsewhere.
+    async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>>;
+
+    /// Loads runs, in one transaction; says of each what became of it. One that is there already,
+    /// just as far or further, is left as it is. A run that was under way when it was dumped is
+    /// `interrupted` here. Of a stage whose outputs are those of a run that is not here, nobody
+    /// knows any more where they came from: so runs are loaded oldest first.
+    async fn load_runs(&self, runs: &[RunDump]) -> StoreResult<Vec<Loaded>>;
+
+    /// All registered models, to be loaded elsewhere; by name.
+    async fn dump_models(&self) -> StoreResult<Vec<ModelDump>>;
+
+    /// Loads models: versions that are not there yet come to those that are, each under its number
+    /// where that is free; of an alias that is there, what was said last counts.
+    async fn load_models(&self, models: &[ModelDump]) -> StoreResult<()>;
 
     /// Runs, oldest first: at most `limit` of those that came after `after`.
     async fn run_ids(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<RunId>>;

@@ -183,8 +183,18 @@ pub(crate) fn join(
     tail: &[PointRow],
     chunks: Vec<Chunk>,
 ) -> StoreResult<Vec<Points>> {
-    let places: HashMap<i64, usize> = rows.iter().map(|row| row.id).zip(0..).collect();
-    let mut all: Vec<Points> = rows.iter().map(|_| Points::default()).collect();
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    join_ids(&ids, tail, chunks)
+}
+
+/// The same for series of which the ids are known.
+pub(crate) fn join_ids(
+    ids: &[i64],
+    tail: &[PointRow],
+    chunks: Vec<Chunk>,
+) -> StoreResult<Vec<Points>> {
+    let places: HashMap<i64, usize> = ids.iter().copied().zip(0..).collect();
+    let mut all: Vec<Points> = ids.iter().map(|_| Points::default()).collect();
     for (id, place, points) in chunks {
         let Some(&index) = places.get(&id) else { continue };
         let series = &mut all[index];

@@ -211,7 +211,7 @@ pub(crate) struct StageRow {
 }
 
 /// Why a stage was skipped: JSON, or in rows of earlier versions the name of a stage.
-fn skip_reason(written: &str) -> StoreResult<SkipReason> {
+pub(crate) fn skip_reason(written: &str) -> StoreResult<SkipReason> {
     match StageName::new(written) {
         Ok(stage) => Ok(SkipReason::Need(stage)),
         Err(_) => json("a reason", written),

@@ -11,9 +11,9 @@ use wick_core::{
 };
 use wick_store::{
     ArtifactRecord, AttemptRecord, CachedOutputs, EngineId, EventRecord, InputRecord, Lease,
-    MadeArtifact, Mark, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord, Reader,
-    RunPage, RunRecord, Search, Series, SourceStamp, StageInRun, StageQuery, StageRecord, Store,
-    StoreResult,
+    Loaded, MadeArtifact, Mark, MetricSummary, ModelDump, ModelRecord, ModelVersion, NewRun,
+    ParamRecord, Reader, RunDump, RunPage, RunRecord, Search, Series, SourceStamp, StageInRun,
+    StageQuery, StageRecord, Store, StoreResult,
 };
 
 use crate::bugs::Bug;
@@ -284,6 +284,22 @@ impl Store for SimulatedStore {
     }
 
     async fn mark_runs(&self, _: &[RunId], _: &[Mark], _: Timestamp) -> StoreResult<()> {
+        Ok(())
+    }
+
+    async fn dump_run(&self, _: &RunId) -> StoreResult<Option<RunDump>> {
+        Ok(None)
+    }
+
+    async fn load_runs(&self, _: &[RunDump]) -> StoreResult<Vec<Loaded>> {
+        Ok(Vec::new())
+    }
+
+    async fn dump_models(&self) -> StoreResult<Vec<ModelDump>> {
+        Ok(Vec::new())
+    }
+
+    async fn load_models(&self, _: &[ModelDump]) -> StoreResult<()> {
         Ok(())
     }
 

@@ -12,8 +12,10 @@
 mod append;
 mod columns;
 mod connect;
+mod dumping;
 mod gone;
 mod history;
+mod load;
 mod marks;
 mod models;
 mod points;
@@ -35,6 +37,7 @@ use wick_core::{
 use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
+use crate::dump::{Loaded, ModelDump, RunDump};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;

@@ -55,7 +55,7 @@ const MOST_CHUNKS: usize = 64;
 
 /// A chunk as the database keeps it.
 #[derive(sqlx::FromRow)]
-struct ChunkRow {
+pub(super) struct ChunkRow {
     metric_id: i64,
     place: i64,
     step: i64,
@@ -69,7 +69,7 @@ struct ChunkRow {
 
 impl ChunkRow {
     /// `place` is that of the first of these points.
-    fn of(metric_id: i64, place: i64, points: Piece<'_>) -> Self {
+    pub(super) fn of(metric_id: i64, place: i64, points: Piece<'_>) -> Self {
         let first = |numbers: &[i64]| numbers.first().copied().unwrap_or(0);
         let (step, time) = (first(points.steps), first(points.times));
         let stride = points.stride();
@@ -269,7 +269,7 @@ impl PostgresStore {
         self.insert_chunks(connection, &chunks).await
     }
 
-    async fn insert_chunks(
+    pub(super) async fn insert_chunks(
         &self,
         connection: &mut PgConnection,
         chunks: &[ChunkRow],
@@ -303,16 +303,17 @@ impl PostgresStore {
     /// The points of series: the tails first, see [`crate::points::join`].
     pub(super) async fn read_points(
         &self,
+        connection: &mut PgConnection,
         series: &[i64],
     ) -> StoreResult<(Vec<PointRow>, Vec<Chunk>)> {
         let tail = sqlx::query_as(TAIL)
             .bind(series)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
         let chunks: Vec<ChunkRow> = sqlx::query_as(CHUNKS)
             .bind(series)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
         let chunks = chunks.into_iter().map(ChunkRow::chunk).collect::<StoreResult<_>>()?;

@@ -299,7 +299,8 @@ impl SqliteStore {
     pub(super) async fn series(&self, run: &RunId, key: Option<&str>) -> StoreResult<Vec<Series>> {
         let rows = self.metric_rows(run, key).await?;
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let (tail, chunks) = self.read_points(&ids).await?;
+        let mut connection = self.readers.acquire().await.map_err(|error| self.refused(error))?;
+        let (tail, chunks) = self.read_points(&mut connection, &ids).await?;
         points::series(&rows, points::join(&rows, &tail, chunks)?)
     }
 
@@ -311,7 +312,8 @@ impl SqliteStore {
     ) -> StoreResult<Vec<Series>> {
         let rows = self.metric_rows(run, key).await?;
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let (tail, chunks) = self.read_points(&ids).await?;
+        let mut connection = self.readers.acquire().await.map_err(|error| self.refused(error))?;
+        let (tail, chunks) = self.read_points(&mut connection, &ids).await?;
         let all = points::join(&rows, &tail, chunks)?;
         points::series(&rows, all.into_iter().map(|points| curve::thin(points, most)).collect())
     }

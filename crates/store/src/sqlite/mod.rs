@@ -8,8 +8,10 @@ mod append;
 mod batch;
 mod busy;
 mod connect;
+mod dumping;
 mod gone;
 mod history;
+mod load;
 mod log_room;
 mod marks;
 mod models;
@@ -37,6 +39,7 @@ use wick_core::{
 use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
+use crate::dump::{Loaded, ModelDump, RunDump};
 use crate::error::{StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;

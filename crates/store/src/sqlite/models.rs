@@ -1,11 +1,15 @@
 //! Registered models, their versions and aliases.
 
 use sqlx::SqliteConnection;
-use wick_core::{Effect, ModelName, Timestamp};
+use wick_core::{Effect, ModelName, RunId, StageName, Timestamp};
 
 use super::SqliteStore;
 use super::runs::array;
+use crate::dump::{ModelDump, ModelVersionDump};
 use crate::error::{StoreError, StoreResult};
+use crate::model_dumps::{
+    self, ALIASES, AliasRow, LOAD_ALIAS, LOAD_MODEL, LOAD_VERSION, MODELS, ModelRow,
+};
 use crate::records::{ModelRecord, ModelVersion, check_alias};
 use crate::rows::{self, VersionRow};
 
@@ -155,5 +159,62 @@ impl SqliteStore {
             .await
             .map_err(|error| self.refused(error))?;
         row.map(VersionRow::record).transpose()
+    }
+
+    pub(super) async fn dump_models(&self) -> StoreResult<Vec<ModelDump>> {
+        let models: Vec<ModelRow> = sqlx::query_as(MODELS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let versions: Vec<model_dumps::VersionRow> = sqlx::query_as(model_dumps::VERSIONS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let aliases: Vec<AliasRow> = sqlx::query_as(ALIASES)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        model_dumps::models(models, versions, aliases)
+    }
+
+    pub(super) async fn load_models(&self, models: &[ModelDump]) -> StoreResult<()> {
+        self.write(async |connection| {
+            for model in models {
+                sqlx::query(LOAD_MODEL)
+                    .bind(model.name.as_str())
+                    .bind(model.description.as_deref())
+                    .bind(model.created.0)
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(|error| self.refused(error))?;
+                for version in &model.versions {
+                    sqlx::query(LOAD_VERSION)
+                        .bind(model.name.as_str())
+                        .bind(i64::from(version.version))
+                        .bind(version.digest.as_bytes().to_vec())
+                        .bind(version.run.as_ref().map(RunId::as_str))
+                        .bind(version.stage.as_ref().map(StageName::as_str))
+                        .bind(version.created.0)
+                        .bind(array(&version.tags)?)
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(|error| self.refused(error))?;
+                }
+                for alias in &model.aliases {
+                    let named = |of: &&ModelVersionDump| of.version == alias.version;
+                    let Some(version) = model.versions.iter().find(named) else { continue };
+                    sqlx::query(LOAD_ALIAS)
+                        .bind(model.name.as_str())
+                        .bind(&alias.alias)
+                        .bind(version.digest.as_bytes().to_vec())
+                        .bind(alias.changed.0)
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(|error| self.refused(error))?;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 }

@@ -255,17 +255,18 @@ impl SqliteStore {
     /// The points of series: the tails first, see [`crate::points::join`].
     pub(super) async fn read_points(
         &self,
+        connection: &mut SqliteConnection,
         series: &[i64],
     ) -> StoreResult<(Vec<PointRow>, Vec<Chunk>)> {
         let ids = array(series)?;
         let tail = sqlx::query_as(TAIL)
             .bind(&ids)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
         let chunks: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(CHUNKS)
             .bind(&ids)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *connection)
             .await
             .map_err(|error| self.refused(error))?;
         let chunks = chunks

@@ -1,6 +1,7 @@
 //! What every store does, whatever database it is made on: one suite, run on each of them.
 
 mod cluster;
+mod copying;
 mod driving;
 mod gone;
 mod history;
@@ -55,6 +56,10 @@ macro_rules! suite {
             gone::purged_runs_leave_nothing,
             gone::a_run_of_which_another_took_outputs_stays,
             gone::what_is_referenced_is_told_in_pages,
+            copying::dumps_go_there_and_back,
+            copying::a_run_that_came_further_takes_its_place,
+            copying::wrong_dumps_are_refused_whole,
+            copying::models_are_joined,
             marks::marks_are_set_and_taken_away,
             marks::marks_are_all_or_nothing,
             marks::runs_are_found_by_name,

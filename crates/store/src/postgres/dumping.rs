@@ -1,0 +1,23 @@
+//! Dumping runs, each as it is at one moment.
+
+use sqlx::Connection;
+use wick_core::RunId;
+
+use super::PostgresStore;
+use crate::dump::RunDump;
+use crate::dumping::read_run;
+use crate::error::StoreResult;
+
+impl PostgresStore {
+    pub(super) async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>> {
+        let mut connection = self.pool.acquire().await.map_err(|error| self.refused(error))?;
+        let mut transaction = connection
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(|error| self.refused(error))?;
+        let dump = read_run!(self, transaction, run);
+        // It has only read.
+        let _ = transaction.rollback().await;
+        dump
+    }
+}
