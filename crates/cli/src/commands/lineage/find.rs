@@ -68,7 +68,13 @@ pub async fn find(session: &Session, text: &str) -> CommandResult<What> {
     {
         return Ok(what);
     }
-    Err(nothing(text))
+    let error = nothing(text);
+    Err(match Path::new(text).exists() {
+        true => {
+            error.hint(format!("there is a file {text}, but no stage has made or read its bytes"))
+        }
+        false => error,
+    })
 }
 
 fn nothing(text: &str) -> CommandError {
