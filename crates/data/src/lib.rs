@@ -1,4 +1,4 @@
-//! Data sets on polars: load, sql, validate, split, preprocess.
+//! Data sets on polars: load, sql, validate, split, preprocess, profile.
 //!
 //! A [`Dataset`] is a folder with one table; a [`Transform`] is a fitted preprocessing that
 //! travels with it. [`matrix`], [`byte_blocks`], [`labels`] and [`numbers`] hand its columns to

@@ -2,6 +2,7 @@
 
 mod load;
 mod preprocess;
+mod profile;
 mod split;
 mod sql;
 mod validate;
@@ -17,7 +18,8 @@ use crate::dataset::{Dataset, DatasetInfo};
 use crate::error::{DataError, column_help};
 use crate::transform::Transform;
 
-/// The kinds of this crate: `load`, `sql`, `split`, `preprocess`, `validate`.
+/// The kinds of this crate: `load`, `sql`, `split`, `preprocess`, `validate`,
+/// `profile`.
 pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         Typed::boxed(load::Load),
@@ -25,6 +27,7 @@ pub fn kinds() -> Vec<Box<dyn Kind>> {
         Typed::boxed(split::Split),
         Typed::boxed(preprocess::Preprocess),
         Typed::boxed(validate::Validate),
+        Typed::boxed(profile::ProfileKind),
     ]
 }
 

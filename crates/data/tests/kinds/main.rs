@@ -5,6 +5,7 @@ mod harness;
 mod load;
 mod pipelines;
 mod preprocess;
+mod profile;
 mod split;
 mod sql;
 mod validate;

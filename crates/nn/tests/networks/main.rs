@@ -8,6 +8,7 @@ mod learning;
 mod reference;
 mod resuming;
 mod stages;
+mod summary;
 
 use wick_nn::train::config::LossSpec;
 use wick_nn::{Feature, FeatureForm, LayerSpec, Model, ModelInfo, TargetInfo};
