@@ -11,6 +11,7 @@ mod curves;
 mod drive;
 mod environment;
 mod error;
+mod filter;
 mod history;
 mod hooks;
 mod memory;

@@ -3,40 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
-use wick_core::{ExperimentName, RunState};
+use wick_core::ExperimentName;
 
 use super::OutputArgs;
-
-/// `wick runs`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    wick runs\n  \
-    wick runs --state failed\n  \
-    wick runs --experiment mnist-cnn --limit 100\n  \
-    wick runs -o json")]
-pub struct RunsArgs {
-    /// Only runs of this experiment (by default a pipeline's name)
-    #[arg(short, long, value_name = "NAME")]
-    pub experiment: Option<ExperimentName>,
-
-    /// Only runs in this state: running, succeeded, failed, cancelled, interrupted
-    #[arg(short, long, value_parser = parse_run_state)]
-    pub state: Option<RunState>,
-
-    /// At most so many; 0 for all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
-    pub limit: u32,
-
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-fn parse_run_state(text: &str) -> Result<RunState, String> {
-    text.parse().map_err(|_| {
-        let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
-        format!("a run is one of {}", states.join(", "))
-    })
-}
 
 /// `wick show`.
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod lineage;
 mod marks;
 mod models;
 mod pipelines;
+mod search;
 mod tools;
 mod up;
 
@@ -19,7 +20,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 pub use data::{ExportArgs, ExportFormat, SqlArgs, SqlFormat};
 pub use help::parse;
 pub use history::{
-    ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, RunsArgs, ShowArgs,
+    ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, ShowArgs,
     ShowSection, TableFormat,
 };
 pub use lineage::{LineageArgs, LineageFormat};
@@ -29,6 +30,7 @@ pub use pipelines::{
     CancelArgs, CheckArgs, ExecuteArgs, InitArgs, ParamArgs, PlanArgs, RerunArgs, RunArgs,
     WorkerArgs,
 };
+pub use search::{BestArgs, Mode, RunsArgs, RunsFormat};
 pub use tools::{CompletionsArgs, DoctorArgs, KindsArgs, SchemaArgs};
 pub use up::UpArgs;
 
@@ -167,8 +169,10 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Run the project's pipelines by their schedules: at times, and when files change
     Up(UpArgs),
-    /// List runs, newest first
+    /// List runs: all, or those that a filter means, in any order
     Runs(RunsArgs),
+    /// Find the runs that did best by a metric, and the params in which they differ
+    Best(BestArgs),
     /// Show everything recorded of a run
     Show(ShowArgs),
     /// Print what the stages of a run printed

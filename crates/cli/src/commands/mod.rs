@@ -2,6 +2,7 @@
 //! hands what it got to a view; how the process ends is told by what it returns.
 
 mod artifacts;
+mod best;
 mod cancel;
 mod check;
 mod compare;
@@ -48,6 +49,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Cancel(args) => block_on(cancel::cancel(args, global, ui)),
         Command::Up(args) => block_on(up::up(args, global, ui)),
         Command::Runs(args) => block_on(runs::runs(args, global, ui)),
+        Command::Best(args) => block_on(best::best(args, global, ui)),
         Command::Show(args) => block_on(show::show(args, global, ui)),
         Command::Logs(args) => block_on(logs::logs(args, global, ui)),
         Command::Metrics(args) => block_on(metrics::metrics(args, global, ui)),

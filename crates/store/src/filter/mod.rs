@@ -147,6 +147,11 @@ impl Order {
         Self { field: Field::Metric(MetricName::new(name)), descending }
     }
 
+    /// A column of what the order is by, unless every list has it.
+    pub fn column(&self) -> Option<Column> {
+        Column::of(self)
+    }
+
     /// By the time at which the runs were started.
     pub fn by_start(descending: bool) -> Self {
         Self { field: Field::Run(RunField::Started), descending }
@@ -154,6 +159,13 @@ impl Order {
 }
 
 impl Column {
+    /// What this is an order by, where a list does not show it anyway.
+    fn of(order: &Order) -> Option<Self> {
+        let is_shown = matches!(order.field, Field::Run(_));
+        let column = || Self { name: order.field.to_string(), field: order.field.clone() };
+        (!is_shown).then(column)
+    }
+
     /// The latest value of a metric, called as in a filter.
     pub fn metric(name: &str) -> Self {
         Self { name: name.to_owned(), field: Field::Metric(MetricName::new(name)) }
