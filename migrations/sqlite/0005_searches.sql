@@ -9,4 +9,5 @@ CREATE INDEX runs_by_archiving ON runs (archived) WHERE archived IS NOT NULL;
 CREATE INDEX runs_by_deletion ON runs (deleted) WHERE deleted IS NOT NULL;
 
 -- What lists show: nearly all runs, each in a few bytes, so that a late page is found quickly.
-CREATE INDEX runs_on_view ON runs (id) WHERE archived IS NULL AND deleted IS NULL;
+CREATE INDEX runs_on_view ON runs (id, archived, deleted)
+    WHERE archived IS NULL AND deleted IS NULL;

@@ -57,7 +57,7 @@ pub use records::{
     Lease, MAX_SUMMARY_METRICS, MetricSummary, ModelRecord, ModelVersion, NewRun, ParamRecord,
     RunRecord, RunSummary, Series, SourceStamp, StageRecord,
 };
-pub use search::{ColumnValue, RunPage, Search, Visible, Way};
+pub use search::{ColumnValue, RunPage, Search, Step, Visible, Way};
 
 /// Opens the store at `location`: a path or `sqlite://path` for SQLite, whose file is made if it
 /// is not there, or `postgres://…` for a database that is.

@@ -5,7 +5,9 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{PostgresStore, clean};
 use crate::error::StoreResult;
 use crate::rows::SummaryRow;
-use crate::search::{Arg, Cell, Database, Dialect, Found, Fragment, RunPage, Search, Shape, find};
+use crate::search::{
+    Arg, Cell, Database, Dialect, Found, Fragment, RunPage, Search, Shape, Step, explain, find,
+};
 
 const PAGE: &str = "
     SELECT r.id, r.public_id, e.name AS experiment, r.pipeline, p.public_id AS parent,
@@ -25,6 +27,14 @@ impl PostgresStore {
             .await
             .map_err(|error| self.refused(error))?;
         Ok(RunPage { runs: self.summaries(rows).await?, more, columns })
+    }
+
+    /// By which statements `query` is answered, each with the plan that the database makes for it.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn explain(&self, query: &Search) -> StoreResult<Vec<Step>> {
+        explain(self, query).await
     }
 }
 
@@ -57,5 +67,13 @@ impl Database for PostgresStore {
                 cells.collect()
             })
             .collect()
+    }
+
+    async fn plan(&self, question: Fragment) -> StoreResult<Vec<String>> {
+        let mut explained = Fragment::new("EXPLAIN ");
+        explained.append(question);
+        let shape = [Shape::Text];
+        let rows = self.ask(explained, &shape).await?;
+        Ok(rows.iter().filter_map(|row| Some(row[0].text()?.to_owned())).collect())
     }
 }

@@ -43,7 +43,7 @@ fn condition(sql: &mut Fragment, context: &Context, condition: &Condition) {
             if !matches!(field, Field::Metric(_) | Field::Param(_)) {
                 sql.push(" AND ").push(value).push(" IS NOT NULL");
             }
-            sql.push(")");
+            sql.push(exists_end(context.dialect));
         }
         (Source::Rows(rows, value), test) => {
             sql.push(exists(context.dialect)).append(rows).push(" AND (");
@@ -52,7 +52,7 @@ fn condition(sql: &mut Fragment, context: &Context, condition: &Condition) {
                 Field::Param(_) => param_test(sql, context.dialect, test),
                 _ => plain_test(sql, context.dialect, value, test),
             }
-            sql.push("))");
+            sql.push(")").push(exists_end(context.dialect));
         }
         (Source::Run(value), Test::Missing) => {
             sql.push(value).push(" IS NULL");
@@ -76,6 +76,15 @@ pub(crate) const fn exists(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => "+EXISTS (SELECT 1 FROM ",
         Dialect::Postgres => "EXISTS (SELECT 1 FROM ",
+    }
+}
+
+/// The end of [`exists`]. Postgres would make a join of it, too, and at times begin with the wrong
+/// side of it; behind an `OFFSET` it asks for each run.
+pub(crate) const fn exists_end(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => ")",
+        Dialect::Postgres => " OFFSET 0)",
     }
 }
 

@@ -167,7 +167,15 @@ fn of_condition(context: &Context, condition: &Condition) -> Option<Driver> {
         Field::Tag(key) => {
             let mut leg = Leg::new("run_id", "tags WHERE key = ");
             leg.rows.text(key);
-            if *test == Test::Present { Some(Driver::Leg(leg)) } else { range(leg, "value", test) }
+            match (test, context.dialect) {
+                (Test::Present, _) => Some(Driver::Leg(leg)),
+                (_, Dialect::Sqlite) => range(leg, "value", test),
+                // The index holds hashes: a value may be longer than an entry.
+                (_, Dialect::Postgres) => {
+                    hashed(&mut leg.rows, equals(test)?);
+                    Some(Driver::Leg(leg))
+                }
+            }
         }
         Field::Run(field) => of_run(*field, test),
         Field::Stage { .. } | Field::Artifact { .. } | Field::Dataset(_) => None,
@@ -187,14 +195,7 @@ fn of_param(dialect: Dialect, name: &str, test: &Test) -> Option<Driver> {
         let json = texts.into_iter().flat_map(|text| param_json(text));
         match dialect {
             Dialect::Sqlite => _ = leg.rows.push(" AND value IN ").list(json),
-            // The index holds hashes: a value may be longer than an entry.
-            Dialect::Postgres => {
-                leg.rows.push(" AND md5(value) IN (");
-                for (place, json) in json.enumerate() {
-                    leg.rows.push(if place > 0 { "), md5(" } else { "md5(" }).bind(json);
-                }
-                leg.rows.push("))");
-            }
+            Dialect::Postgres => hashed(&mut leg.rows, json),
         }
         Driver::Leg(leg)
     };
@@ -229,22 +230,32 @@ fn of_param(dialect: Dialect, name: &str, test: &Test) -> Option<Driver> {
     }
 }
 
-fn of_run(field: RunField, test: &Test) -> Option<Driver> {
-    let texts = |values: &[Value]| -> Vec<Arg> {
-        values
-            .iter()
-            .filter_map(|value| match value {
-                Value::Text(text) => Some(Arg::Text(text.clone())),
-                _ => None,
-            })
-            .collect()
+/// The texts of which a test wants one.
+fn equals(test: &Test) -> Option<Vec<Arg>> {
+    let values = match test {
+        Test::Compare(Comparison::Equal, value) => std::slice::from_ref(value),
+        Test::In { values, negated: false } => values,
+        _ => return None,
     };
-    // An equality of texts as a list of one.
-    let equal = match test {
-        Test::Compare(Comparison::Equal, value) => Some(texts(std::slice::from_ref(value))),
-        Test::In { values, negated: false } => Some(texts(values)),
+    let text = |value: &Value| match value {
+        Value::Text(text) => Some(Arg::Text(text.clone())),
         _ => None,
     };
+    values.iter().map(text).collect()
+}
+
+/// ` AND` the value is one of these, by the hashes that an index of Postgres holds: a value may be
+/// longer than an entry.
+fn hashed(rows: &mut Fragment, values: impl IntoIterator<Item = Arg>) {
+    rows.push(" AND md5(value) IN (");
+    for (place, value) in values.into_iter().enumerate() {
+        rows.push(if place > 0 { "), md5(" } else { "md5(" }).bind(value);
+    }
+    rows.push("))");
+}
+
+fn of_run(field: RunField, test: &Test) -> Option<Driver> {
+    let equal = equals(test);
     let listed = |rows: &'static str, after: &'static str| {
         let mut leg = Leg::new("id", rows);
         leg.rows.list(equal.clone()?).push(after);

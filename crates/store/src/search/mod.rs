@@ -18,6 +18,7 @@ mod source;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) use fragment::{Arg, Dialect, Fragment};
 pub(crate) use plan::{Found, find};
@@ -68,6 +69,46 @@ pub(crate) trait Database: Sync {
         question: Fragment,
         shape: &[Shape],
     ) -> impl Future<Output = StoreResult<Vec<Vec<Cell>>>> + Send;
+
+    /// How the database would answer, line by line, in its own words.
+    fn plan(&self, question: Fragment) -> impl Future<Output = StoreResult<Vec<String>>> + Send;
+}
+
+/// A statement of a search, and how the database carries it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The statement, with `$1`, `$2`, … for its arguments.
+    pub statement: String,
+    /// Its plan, line by line, in the words of the database.
+    pub plan: Vec<String>,
+}
+
+/// The statements by which `search` is answered.
+pub(crate) async fn explain<D: Database>(database: &D, search: &Search) -> StoreResult<Vec<Step>> {
+    let told = Told { database, steps: Mutex::default() };
+    find(&told, search).await?;
+    Ok(told.steps.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A database that is asked for each plan, too.
+struct Told<'a, D> {
+    database: &'a D,
+    steps: Mutex<Vec<Step>>,
+}
+
+impl<D: Database> Database for Told<'_, D> {
+    const DIALECT: Dialect = D::DIALECT;
+
+    async fn ask(&self, question: Fragment, shape: &[Shape]) -> StoreResult<Vec<Vec<Cell>>> {
+        let plan = self.plan(question.clone()).await?;
+        let step = Step { statement: question.clone().finish().0, plan };
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        self.database.ask(question, shape).await
+    }
+
+    async fn plan(&self, question: Fragment) -> StoreResult<Vec<String>> {
+        self.database.plan(question).await
+    }
 }
 
 /// What is known before a question is put together.

@@ -8,9 +8,10 @@
 //! Where the filter and the order are at odds (all that is found comes last in the order) a walk
 //! would go far. So it has a budget, and driving comes after it.
 
+use super::condition::exists_end;
 use super::driver::{self, Driver, Leg};
 use super::fragment::{Arg, Fragment};
-use super::source::of_stage;
+use super::source::{key_of_run, of_stage};
 use super::{ColumnValue, Search, Visible, Way};
 use super::{Context, Database, Dialect, MetricMeaning, Shape, columns, condition, order};
 use crate::error::StoreResult;
@@ -190,12 +191,16 @@ impl<D: Database> Finder<'_, D> {
         let (value, _, descending) = walk.key();
         let mut sql = Fragment::new("SELECT ");
         sql.push(value).push(" FROM ");
+        // Of the index alone: it is only about how far to go.
         match walk {
-            Walk::Metric { .. } | Walk::Param { .. } => self.rows(&mut sql, walk),
-            _ => self.index(&mut sql, walk),
-        }
-        if matches!(walk, Walk::Newest | Walk::Column { .. }) {
-            self.visible(&mut sql);
+            Walk::Metric { .. } | Walk::Param { .. } => {
+                sql.push(self.table(walk)).push(" w WHERE ");
+                self.range(&mut sql, walk);
+            }
+            Walk::Newest | Walk::Column { .. } => {
+                self.index(&mut sql, walk);
+                self.visible(&mut sql);
+            }
         }
         sql.push(" ORDER BY ").push(value).push(if descending { " DESC" } else { " ASC" });
         sql.push(" LIMIT 1 OFFSET ").int(budget);
@@ -219,29 +224,39 @@ impl<D: Database> Finder<'_, D> {
                 sql.push("runs r WHERE ").push(column).push(" IS NOT NULL");
             }
             Walk::Metric { .. } | Walk::Param { .. } => {
-                self.rows(sql, walk);
+                // In this order: the planner of SQLite is told so, that of Postgres sees it in the
+                // ORDER BY.
+                sql.push(self.table(walk)).push(match self.context.dialect {
+                    Dialect::Sqlite => " w CROSS JOIN runs r ON r.id = w.run_id WHERE ",
+                    Dialect::Postgres => " w JOIN runs r ON r.id = w.run_id WHERE ",
+                });
+                self.range(sql, walk);
+                if let Walk::Metric { meaning, .. } = walk {
+                    of_stage(sql, self.context.dialect, meaning, "w");
+                }
             }
         }
     }
 
-    fn rows(&self, sql: &mut Fragment, walk: &Walk) {
-        // In this order: the planner of SQLite is told so, that of Postgres sees it in the ORDER BY.
-        let runs = match self.context.dialect {
-            Dialect::Sqlite => " w CROSS JOIN runs r ON r.id = w.run_id WHERE ",
-            Dialect::Postgres => " w JOIN runs r ON r.id = w.run_id WHERE ",
-        };
+    fn table(&self, walk: &Walk) -> &'static str {
+        match walk {
+            Walk::Newest | Walk::Column { .. } => "runs",
+            Walk::Metric { .. } => "run_metrics",
+            Walk::Param { .. } => "params",
+        }
+    }
+
+    /// The part of an index that is walked, in `w`.
+    fn range(&self, sql: &mut Fragment, walk: &Walk) {
         match walk {
             Walk::Metric { meaning, .. } => {
-                sql.push("run_metrics").push(runs).push("w.key_id = ").int(meaning.key);
-                sql.push(match self.context.dialect {
+                sql.push("w.key_id = ").int(meaning.key).push(match self.context.dialect {
                     Dialect::Sqlite => " AND w.value IS NOT NULL",
                     Dialect::Postgres => " AND w.value < 'NaN'",
                 });
-                of_stage(sql, self.context.dialect, meaning, "w");
             }
             Walk::Param { name, .. } => {
-                sql.push("params").push(runs).push("w.name = ").text(name);
-                sql.push(" AND w.number IS NOT NULL");
+                sql.push("w.name = ").text(name).push(" AND w.number IS NOT NULL");
             }
             Walk::Newest | Walk::Column { .. } => {}
         }
@@ -249,10 +264,10 @@ impl<D: Database> Finder<'_, D> {
 
     /// Of several stages that measured the metric, the value that comes first counts.
     fn only_the_first(&self, sql: &mut Fragment, meaning: &MetricMeaning, descending: bool) {
-        sql.push(
-            " AND NOT EXISTS (SELECT 1 FROM run_metrics v WHERE v.run_id = w.run_id \
-             AND v.key_id = w.key_id AND v.position <> w.position",
-        );
+        // Of the run rather than of the row, so that it is asked last.
+        sql.push(" AND NOT EXISTS (SELECT 1 FROM run_metrics v WHERE v.run_id = r.id AND ");
+        sql.push(key_of_run(self.context.dialect));
+        sql.push("v.key_id = w.key_id AND v.position <> w.position");
         of_stage(sql, self.context.dialect, meaning, "v");
         let is_better =
             if descending { " AND (v.value > w.value" } else { " AND (v.value < w.value" };
@@ -260,7 +275,7 @@ impl<D: Database> Finder<'_, D> {
         if self.context.dialect == Dialect::Postgres {
             sql.push(" AND v.value < 'NaN'");
         }
-        sql.push(")");
+        sql.push(exists_end(self.context.dialect));
     }
 
     /// Looks up the runs that `legs` name.

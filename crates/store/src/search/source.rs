@@ -1,6 +1,6 @@
 //! Where the values of a field are found. `r` is the row of the run, in `runs`.
 
-use super::condition::exists;
+use super::condition::{exists, exists_end};
 use super::fragment::{Arg, Dialect, Fragment};
 use super::{Context, MetricMeaning};
 use crate::filter::{ArtifactField, DatasetField, Field, MetricName, RunField, StageField};
@@ -146,11 +146,20 @@ fn metric_rows(context: &Context, name: &MetricName) -> Fragment {
         if place > 0 {
             rows.push(" OR ");
         }
-        rows.push("m.key_id = ").int(meaning.key);
+        rows.push(key_of_run(context.dialect)).push("m.key_id = ").int(meaning.key);
         of_stage(&mut rows, context.dialect, meaning, "m");
     }
     rows.push(")");
     rows
+}
+
+/// Before a key, where the rows of one run are looked for: without statistics SQLite would take the
+/// index by key, and go through the whole history for each run.
+pub(crate) const fn key_of_run(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "+",
+        Dialect::Postgres => "",
+    }
 }
 
 /// ` AND` the metric row `row` is of the stage that is meant, if one is.
@@ -164,7 +173,7 @@ pub(crate) fn of_stage(
     sql.push(" AND ").push(exists(dialect)).push("stages s WHERE s.run_id = ").push(row);
     sql.push(".run_id AND s.position = ").push(row).push(".position AND ");
     is_stage(sql, dialect, stage);
-    sql.push(")");
+    sql.push(exists_end(dialect));
 }
 
 /// Whether `s.name` is `stage`, an instance of it, or a stage of the sub-pipeline that it is.

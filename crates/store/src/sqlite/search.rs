@@ -6,7 +6,9 @@ use super::SqliteStore;
 use super::runs::array;
 use crate::error::StoreResult;
 use crate::rows::SummaryRow;
-use crate::search::{Arg, Cell, Database, Dialect, Found, Fragment, RunPage, Search, Shape, find};
+use crate::search::{
+    Arg, Cell, Database, Dialect, Found, Fragment, RunPage, Search, Shape, Step, explain, find,
+};
 
 /// CROSS JOIN: from the page to its runs.
 const PAGE: &str = "
@@ -26,6 +28,14 @@ impl SqliteStore {
             .await
             .map_err(|error| self.refused(error))?;
         Ok(RunPage { runs: self.summaries(rows).await?, more, columns })
+    }
+
+    /// By which statements `query` is answered, each with the plan that the database makes for it.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn explain(&self, query: &Search) -> StoreResult<Vec<Step>> {
+        explain(self, query).await
     }
 }
 
@@ -57,5 +67,13 @@ impl Database for SqliteStore {
                 cells.collect()
             })
             .collect()
+    }
+
+    async fn plan(&self, question: Fragment) -> StoreResult<Vec<String>> {
+        let mut explained = Fragment::new("EXPLAIN QUERY PLAN ");
+        explained.append(question);
+        let shape = [Shape::Int, Shape::Int, Shape::Int, Shape::Text];
+        let rows = self.ask(explained, &shape).await?;
+        Ok(rows.iter().filter_map(|row| Some(row[3].text()?.to_owned())).collect())
     }
 }

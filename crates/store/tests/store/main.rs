@@ -3,12 +3,14 @@
 mod cluster;
 mod copying;
 mod driving;
+mod filled;
 mod gone;
 mod history;
 mod hold;
 mod marks;
 mod models;
 mod naive;
+mod plans;
 mod postgres;
 mod questions;
 mod random;

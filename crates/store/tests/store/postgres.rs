@@ -308,3 +308,27 @@ fn functions_that_act_are_not_called() {
         store.close().await;
     });
 }
+
+#[test]
+fn searches_follow_indexes() {
+    with_url(async |url| {
+        PostgresStore::open(&url).await.expect("a store").close().await;
+        execute(&url, &crate::filled::sql(&url, crate::plans::RUNS)).await;
+        // What a server does by itself, sooner or later.
+        for table in ["runs", "stages", "params", "tags", "run_metrics", "metric_keys"] {
+            execute(&url, &format!("VACUUM ANALYZE {table}")).await;
+        }
+        let store = PostgresStore::open(&url).await.expect("a store");
+        for (name, search) in crate::plans::searches() {
+            let steps = store.explain(&search).await.expect("plans");
+            // Keys and experiments are few: nobody looks for an index in a page or two.
+            let is_scan = |line: &str| {
+                line.contains("Seq Scan on ")
+                    && !line.contains("Seq Scan on metric_keys")
+                    && !line.contains("Seq Scan on experiments")
+            };
+            crate::plans::check(&name, &steps, is_scan);
+        }
+        store.close().await;
+    });
+}

@@ -32,10 +32,11 @@ fn run(case: impl AsyncFnOnce(&dyn Store)) {
 crate::suite!(run);
 
 /// Asks the file itself, past the store.
-pub async fn execute(path: &Path, sql: &'static str) {
+pub async fn execute(path: &Path, sql: &str) {
     use sqlx::ConnectOptions;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut connection = options.connect().await.expect("a connection");
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(&mut connection).await.expect("it works");
     sqlx::Connection::close(connection).await.expect("it closes");
 }
@@ -208,5 +209,34 @@ fn a_question_cannot_reach_beyond_the_store() {
         let none = folder.path().join("none.db").display().to_string();
         assert!(ask(&none, &Question::query("SELECT 1")).await.is_err());
         assert!(!folder.path().join("none.db").exists());
+    });
+}
+
+#[test]
+fn searches_follow_indexes() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        SqliteStore::open(&path).await.expect("a store").close().await;
+        execute(&path, &crate::filled::sql("", crate::plans::RUNS)).await;
+        let store = SqliteStore::open(&path).await.expect("a store");
+        for (name, search) in crate::plans::searches() {
+            let steps = store.explain(&search).await.expect("plans");
+            // `few` is what an index has given; of an index that is in order a part is read.
+            let is_scan = |line: &str| {
+                // Of one run's metrics all are few; of one key's they are a whole history.
+                let is_history = line.contains("run_metrics_by_value")
+                    && (line.starts_with("SEARCH m ") || line.starts_with("SEARCH v "));
+                is_history
+                    || line.starts_with("SCAN ")
+                        && !line.starts_with("SCAN few")
+                        && !line.contains(" USING INDEX ")
+                        && !line.contains(" USING COVERING INDEX ")
+                        && !line.starts_with("SCAN CONSTANT ROW")
+                        && !line.starts_with("SCAN (")
+            };
+            crate::plans::check(&name, &steps, is_scan);
+        }
+        store.close().await;
     });
 }
