@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that decides whether a change is good: format, lints, docs, all tests on SQLite and
-# on a real PostgreSQL. Needs a Rust toolchain and a C compiler; the tests start and stop their
-# own PostgreSQL. Where CI=true, what is missing is installed, and a missing PostgreSQL is a failure.
+# on a real PostgreSQL, with artifacts in folders and on a server that speaks S3. Needs a Rust
+# toolchain and a C compiler; the tests start and stop their own servers. Where CI=true, what is missing is installed, and a missing PostgreSQL is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,12 +24,13 @@ if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2
 fi
 have_postgres || echo "note: no PostgreSQL on this machine: the store is tested on SQLite alone."
 
-# One example pipeline runs a Python script that reads and writes Parquet with polars.
+# One example pipeline runs a Python script that reads and writes Parquet with polars. Artifacts in
+# a bucket are tested on moto, a server that speaks S3.
 python=target/python
-if ! "$python/bin/python3" -c 'import polars' >/dev/null 2>&1; then
-    step "a Python environment with polars, in $python"
+if ! "$python/bin/python3" -c 'import polars, boto3, moto.server' >/dev/null 2>&1; then
+    step "a Python environment with polars and moto, in $python"
     python3 -m venv "$python"
-    "$python/bin/pip" install --quiet 'polars>=1.30,<3'
+    "$python/bin/pip" install --quiet 'polars>=1.30,<3' 'moto[server]>=5,<6'
 fi
 export PATH="$PWD/$python/bin:$PATH"
 

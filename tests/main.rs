@@ -1,6 +1,7 @@
 //! Integration tests: they drive the real `wick`.
 
 mod ask;
+mod bucket;
 mod cancel;
 mod check;
 mod checkpoints;

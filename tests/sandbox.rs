@@ -71,6 +71,7 @@ impl Sandbox {
             .args(arguments)
             .current_dir(self.folder.path())
             .env_remove("WICK_STORE")
+            .env_remove("WICK_ARTIFACTS")
             .env_remove("NO_COLOR")
             .env("TERM", "xterm")
             .stdin(Stdio::null());
