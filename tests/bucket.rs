@@ -249,8 +249,9 @@ fn a_shared_folder_does_without_any_server() {
     second.wick(&["run", "pipeline.yaml", "-p", "note=two"]).ends_with(0).says(&["2 cached"]);
     // The environment goes before the file.
     let elsewhere = format!("file://{}/other", common.path().display());
-    let mut third = machine(&config, &store).command(&["run", "pipeline.yaml"]);
-    let ran = third.env("WICK_ARTIFACTS", &elsewhere).output().expect("wick starts");
+    let third = machine(&config, &store);
+    let mut run = third.command(&["run", "pipeline.yaml"]);
+    let ran = run.env("WICK_ARTIFACTS", &elsewhere).output().expect("wick starts");
     let ran = Ran::new(&["run"], ran).ends_with(0);
     assert!(ran.everything().contains(&elsewhere), "{}", ran.everything());
     assert!(common.path().join("other/artifacts").exists());

@@ -10,6 +10,7 @@
 //!   3f/3f9a…        an artifact: a read-only file or folder
 //!   tmp/            what is being put; swept when its process has died
 //!   quarantine/     what no longer had the digest of its name
+//!   users/          which experiment stores name artifacts that lie here
 //! ```
 //!
 //! **What it promises.** When [`ArtifactStore::put`] returns, the bytes are on the disk under
@@ -34,6 +35,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod used;
+mod users;
 mod workspace;
 
 pub use entries::LocalEntry;
@@ -44,3 +46,4 @@ pub use place::{PlaceError, RemotePlace, Scheme};
 pub use remote::{Remote, RemoteEntry, RemoteListing};
 pub use store::{ArtifactStore, Form, Stored};
 pub use used::NOTED_AFTER;
+pub use users::User;

@@ -202,6 +202,10 @@ macro_rules! impl_store {
                 self.purge_runs(runs).await
             }
 
+            async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<$crate::PurgePreview> {
+                self.preview_purge(runs).await
+            }
+
             async fn referenced_artifacts(
                 &self,
                 after: Option<Digest>,

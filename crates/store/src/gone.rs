@@ -2,10 +2,31 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use wick_core::{Digest, PortType};
+use wick_core::{Digest, PortType, RunId};
 
 use crate::error::StoreResult;
-use crate::rows::{digest, port_type, size};
+use crate::rows::{digest, port_type, size, text};
+
+/// What would be gone if some runs were removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PurgePreview {
+    /// The runs that would go.
+    pub runs: Vec<RunId>,
+    /// The artifacts that nothing would name then, by digest, with their sizes.
+    pub artifacts: Vec<(Digest, u64)>,
+}
+
+impl PurgePreview {
+    pub(crate) fn new(runs: &[Candidate], artifacts: &[(Vec<u8>, i64)]) -> StoreResult<Self> {
+        Ok(Self {
+            runs: runs.iter().map(|run| text("a run id", &run.name)).collect::<Result<_, _>>()?,
+            artifacts: artifacts
+                .iter()
+                .map(|(bytes, length)| Ok((digest(bytes)?, size(*length)?)))
+                .collect::<StoreResult<_>>()?,
+        })
+    }
+}
 
 /// A run that somebody wants to be rid of.
 pub(crate) struct Candidate {

@@ -49,6 +49,7 @@ use location::Location;
 
 pub use dump::{Loaded, ModelDump, RunDump};
 pub use error::{StoreError, StoreResult};
+pub use gone::PurgePreview;
 pub use liveness::{process_start, this_engine, this_host};
 pub use marks::{MAX_MARK_LENGTH, Mark, Marks};
 pub use questions::{MadeArtifact, ReadAs, Reader, StageAttempt, StageInRun, StageQuery};
@@ -259,6 +260,9 @@ pub trait Store: Send + Sync {
     /// A run stays that is not [deleted](Marks::deleted), that an engine drives, or of which a run
     /// that stays has taken outputs. Models that it registered stay too.
     async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>>;
+
+    /// What would be gone if all of `runs` were deleted and [purged](Self::purge_runs) now.
+    async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<PurgePreview>;
 
     /// The artifacts that runs, the cache and models name, in the order of their digests: at most
     /// `limit` of those after `after`. With each its type, and its size as far as it is known.

@@ -104,7 +104,7 @@ impl Client {
                 let found = digest(prefix, name);
                 found.map_or(Meaning::Unknown, |found| Meaning::Bytes(found, upload.to_string()))
             }
-            ["quarantine" | "probe", _] => Meaning::Own,
+            ["quarantine" | "probe" | "users", _] => Meaning::Own,
             _ => Meaning::Unknown,
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! artifacts/3f/3f9a….json              what the artifact 3f9a… is: form, files, digests
 //! bytes/3f/3f9a…/<upload>/<n>          the bytes of its n-th file
+//! users/<n>                            which experiment stores name artifacts that lie here
 //! quarantine/3f9a…-<upload>.json       manifests of what turned out to be damaged
 //! probe/<n>                            there for a moment, when `wick doctor` looks
 //! ```
@@ -24,6 +25,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod users;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -44,6 +46,7 @@ use crate::error::{ArtifactError, ArtifactResult};
 use crate::place::RemotePlace;
 use crate::store::Form;
 use crate::used::NOTED_AFTER;
+use crate::users::User;
 use error::Failed;
 use manifest::{MAX_MANIFEST_BYTES, RemoteManifest};
 
@@ -289,6 +292,20 @@ impl Remote {
     pub fn remove_strays(&self, digest: &Digest, unused: Duration) -> ArtifactResult<u64> {
         let digest = *digest;
         self.wait(move |client| async move { client.remove_strays(&digest, unused).await })
+    }
+
+    /// Notes that the experiment store `name` uses the place.
+    pub(crate) fn note_user(&self, name: &str) -> ArtifactResult<()> {
+        let name = name.to_owned();
+        self.wait(move |client| async move { client.note_user(&name).await })
+    }
+
+    /// The experiment stores that use the place.
+    ///
+    /// # Errors
+    /// If the remote does not tell.
+    pub fn users(&self) -> ArtifactResult<Vec<User>> {
+        self.wait(|client| async move { client.users().await })
     }
 
     fn believes(&self, digest: &Digest) -> bool {

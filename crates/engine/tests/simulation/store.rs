@@ -311,6 +311,10 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
+    async fn preview_purge(&self, _: &[RunId]) -> StoreResult<wick_store::PurgePreview> {
+        Ok(wick_store::PurgePreview::default())
+    }
+
     async fn referenced_artifacts(
         &self,
         _: Option<Digest>,

@@ -27,7 +27,7 @@ use wick_core::{Fingerprint, RunId, Token};
 use crate::context::Assignment;
 use file::{Damage, Header};
 
-pub use upkeep::{forget, sweep};
+pub use upkeep::{forget, forget_run, sweep};
 
 /// How a checkpoint's name ends.
 const EXTENSION: &str = "ckpt";

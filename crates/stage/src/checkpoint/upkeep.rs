@@ -36,6 +36,31 @@ pub fn forget(root: &Path, fingerprint: &Fingerprint, run: &RunId) -> io::Result
     }
 }
 
+/// Removes what attempts of `run` have saved that no other run may go on from: nobody can take
+/// the run up any more.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn forget_run(root: &Path, run: &RunId) -> io::Result<()> {
+    let fingerprints = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for fingerprint in fingerprints {
+        let fingerprint = fingerprint?.path();
+        let Ok(lines) = fs::read_dir(&fingerprint) else { continue };
+        for line in lines {
+            let line = line?;
+            if line.file_name().to_str().is_some_and(|name| Line::is_of(name, run)) {
+                missing_is_fine(fs::remove_dir_all(line.path()))?;
+                // The last one turns out the light; where others are left it stays.
+                let _ = fs::remove_dir(&fingerprint);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes what was saved for fingerprints that nobody has written to for `age`, and tells how
 /// many they were: stages that never came to their end, and never will with these inputs.
 ///

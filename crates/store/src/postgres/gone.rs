@@ -4,7 +4,7 @@ use wick_core::{Digest, PortType, RunId};
 
 use super::PostgresStore;
 use crate::error::StoreResult;
-use crate::gone::{Candidate, MadeRow, can_go, referenced};
+use crate::gone::{Candidate, MadeRow, PurgePreview, can_go, referenced};
 use crate::queries::{MADE, REGISTERED, RUN_IDS};
 use crate::rows::text;
 
@@ -29,6 +29,21 @@ const PURGE: [&str; 4] = [
     "DELETE FROM metric_points p USING metrics m WHERE m.run_id = ANY ($1) AND p.metric_id = m.id",
     "DELETE FROM runs WHERE id = ANY ($1)",
 ];
+
+/// The runs that could go, of those asked for, if they were deleted.
+const COULD_GO: &str = "
+    SELECT r.id, r.public_id FROM runs r
+    WHERE r.public_id = ANY ($1) AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)
+    ORDER BY r.id";
+
+/// What only these runs have made, and no model is.
+const ONLY_THEIRS: &str = "
+    SELECT o.digest, max(o.bytes) FROM outputs o
+    WHERE o.run_id = ANY ($1)
+      AND NOT EXISTS (SELECT 1 FROM model_versions m WHERE m.digest = o.digest)
+      AND NOT EXISTS (SELECT 1 FROM outputs p WHERE p.digest = o.digest
+                      AND NOT p.run_id = ANY ($1))
+    GROUP BY o.digest ORDER BY o.digest";
 
 impl PostgresStore {
     pub(super) async fn run_ids(
@@ -65,6 +80,30 @@ impl PostgresStore {
             .await
             .map_err(|error| self.refused(error))?;
         referenced(&made, &registered, limit)
+    }
+
+    pub(super) async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<PurgePreview> {
+        let asked = runs.iter().map(RunId::as_str).collect::<Vec<_>>();
+        let rows: Vec<(i64, String)> = sqlx::query_as(COULD_GO)
+            .bind(&asked)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let ids = rows.iter().map(|row| row.0).collect::<Vec<_>>();
+        let taken: Vec<(i64, i64)> = sqlx::query_as(TAKEN)
+            .bind(&ids)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let candidates = rows.into_iter().map(|(id, name)| Candidate { id, name });
+        let going = can_go(candidates.collect(), &taken);
+        let ids = going.iter().map(|run| run.id).collect::<Vec<_>>();
+        let artifacts: Vec<(Vec<u8>, i64)> = sqlx::query_as(ONLY_THEIRS)
+            .bind(&ids)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        PurgePreview::new(&going, &artifacts)
     }
 
     pub(super) async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>> {

@@ -5,7 +5,7 @@ use wick_core::{Digest, PortType, RunId};
 use super::SqliteStore;
 use super::runs::array;
 use crate::error::StoreResult;
-use crate::gone::{Candidate, MadeRow, can_go, referenced};
+use crate::gone::{Candidate, MadeRow, PurgePreview, can_go, referenced};
 use crate::queries::{MADE, REGISTERED, RUN_IDS};
 use crate::rows::text;
 
@@ -26,6 +26,20 @@ const PURGE: &str = "
         (SELECT a.fingerprint, a.run_id
          FROM json_each($1) j CROSS JOIN attempts a ON a.run_id = j.value);
     DELETE FROM runs WHERE id IN (SELECT value FROM json_each($1))";
+
+/// The runs that could go, of those asked for, if they were deleted.
+const COULD_GO: &str = "
+    SELECT r.id, r.public_id FROM json_each($1) j CROSS JOIN runs r ON r.public_id = j.value
+    WHERE NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)";
+
+/// What only these runs have made, and no model is.
+const ONLY_THEIRS: &str = "
+    WITH going AS MATERIALIZED (SELECT value AS id FROM json_each($1))
+    SELECT o.digest, max(o.bytes) FROM going g CROSS JOIN outputs o ON o.run_id = g.id
+    WHERE NOT EXISTS (SELECT 1 FROM model_versions m WHERE m.digest = o.digest)
+      AND NOT EXISTS (SELECT 1 FROM outputs p WHERE p.digest = o.digest
+                      AND p.run_id NOT IN (SELECT id FROM going))
+    GROUP BY o.digest ORDER BY o.digest";
 
 impl SqliteStore {
     pub(super) async fn run_ids(
@@ -62,6 +76,30 @@ impl SqliteStore {
             .await
             .map_err(|error| self.refused(error))?;
         referenced(&made, &registered, limit)
+    }
+
+    pub(super) async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<PurgePreview> {
+        let asked = array(runs)?;
+        let rows: Vec<(i64, String)> = sqlx::query_as(COULD_GO)
+            .bind(&asked)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let ids = array(&rows.iter().map(|row| row.0).collect::<Vec<_>>())?;
+        let taken: Vec<(i64, i64)> = sqlx::query_as(TAKEN)
+            .bind(&ids)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        let candidates = rows.into_iter().map(|(id, name)| Candidate { id, name });
+        let going = can_go(candidates.collect(), &taken);
+        let ids = array(&going.iter().map(|run| run.id).collect::<Vec<_>>())?;
+        let artifacts: Vec<(Vec<u8>, i64)> = sqlx::query_as(ONLY_THEIRS)
+            .bind(&ids)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        PurgePreview::new(&going, &artifacts)
     }
 
     pub(super) async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>> {
