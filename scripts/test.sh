@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that decides whether a change is good: format, lints, docs, all tests on SQLite and
 # on a real PostgreSQL, with artifacts in folders and on a server that speaks S3. Needs a Rust
-# toolchain and a C compiler; the tests start and stop their own servers. Where CI=true, what is missing is installed, and a missing PostgreSQL is a failure.
+# toolchain and a C compiler; the tests start and stop their own servers. Where CI=true, what is
+# missing is installed, and a missing PostgreSQL or moto is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -191,13 +191,17 @@ fn two_machines_share_a_bucket() {
     // Another machine: nothing is there but the store and the bucket.
     let second = machine(&s3.config(), &store);
     wick(&second, &["run", "pipeline.yaml"]).ends_with(0).says(&["3 cached"]);
-    assert_eq!(std::fs::read_dir(second.path().join(".wick/artifacts")).expect("made").count(), 1);
+    let here = std::fs::read_dir(second.path().join(".wick/artifacts")).expect("made");
+    let names: Vec<_> = here.flatten().map(|entry| entry.file_name()).collect();
+    assert!(names.iter().all(|name| name == "tmp" || name == "users"), "{names:?}");
     // What reads them fetches them.
     wick(&second, &["run", "pipeline.yaml", "-p", "note=two"]).ends_with(0).says(&["2 cached"]);
     wick(&second, &["rerun", "@last"]).ends_with(0);
     wick(&second, &["artifacts", "@last", "read.sum", "--export", "out"]).ends_with(0);
     let sum = second.read("out/read/sum");
     assert!(sum.contains(" 20971520\na\nempty\n"), "{sum}");
+    // Everything is where the store says, to the last byte.
+    wick(&second, &["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
     // And the first takes up what the second has begun.
     wick(&first, &["artifacts", "@last", "read.sum", "--export", "out"]).ends_with(0);
     assert_eq!(first.read("out/read/sum"), sum);
@@ -214,6 +218,7 @@ fn a_flipped_byte_in_the_bucket_is_computed_anew() {
         s3.ask(&format!("flip wick {key}"));
     }
     let second = machine(&s3.config(), &store);
+    wick(&second, &["store", "check"]).ends_with(0).says(&["--deep"]);
     wick(&second, &["artifacts", "@last", "large.out", "--export", "out"])
         .ends_with(70)
         .says(&["is damaged at s3://wick/team/one"]);
@@ -226,6 +231,36 @@ fn a_flipped_byte_in_the_bucket_is_computed_anew() {
 }
 
 #[test]
+fn what_nothing_needs_goes_from_the_bucket() {
+    let Some(mut s3) = S3::start() else { return };
+    let common = tempfile::tempdir().expect("a folder");
+    let store = common.path().join("runs.db");
+    let first = machine(&s3.config(), &store);
+    wick(&first, &["run", "pipeline.yaml"]).ends_with(0);
+    wick(&first, &["run", "pipeline.yaml", "-p", "note=two"]).ends_with(0);
+    let before = s3.keys();
+    // Nothing of it is old; then it counts as old, but a run needs it.
+    wick(&first, &["gc", "--yes"]).ends_with(0);
+    wick(&first, &["gc", "--yes", "--grace", "0s"]).ends_with(0);
+    assert_eq!(s3.keys(), before);
+    let last = first.runs()[0].clone();
+    wick(&first, &["delete", &last]).ends_with(0);
+    wick(&first, &["gc", "--grace", "0s"]).ends_with(0).says(&["would remove: 1 run"]);
+    assert_eq!(s3.keys(), before);
+    // Another store has artifacts in the same place: nobody knows here what it needs.
+    let other = machine(&s3.config(), &common.path().join("other.db"));
+    wick(&other, &["run", "pipeline.yaml"]).ends_with(0);
+    wick(&first, &["gc", "--yes", "--grace", "0s"]).ends_with(0).says(&["left alone", "other.db"]);
+    assert!(before.iter().all(|key| s3.keys().contains(key)));
+    let also = common.path().join("other.db").display().to_string();
+    let ran = wick(&first, &["gc", "--yes", "--grace", "0s", "--also", &also]).ends_with(0);
+    assert!(ran.stdout.contains("1 artifact of"), "{}", ran.everything());
+    let second = machine(&s3.config(), &store);
+    wick(&second, &["store", "check", "--deep"]).ends_with(0);
+    wick(&other, &["store", "check", "--deep"]).ends_with(0);
+}
+
+#[test]
 fn what_is_wrong_with_the_bucket_is_told() {
     let Some(s3) = S3::start() else { return };
     let common = tempfile::tempdir().expect("a folder");
@@ -233,7 +268,7 @@ fn what_is_wrong_with_the_bucket_is_told() {
     let config = s3.config().replace("s3://wick/", "s3://nowhere/");
     let sandbox = machine(&config, &store);
     wick(&sandbox, &["doctor"]).ends_with(70).says(&["there is no bucket `nowhere`"]);
-    let ran = wick(&sandbox, &["run", "pipeline.yaml"]).ends_with(1);
+    let ran = wick(&sandbox, &["run", "pipeline.yaml"]).ends_with(70);
     assert!(ran.everything().contains("there is no bucket `nowhere`"), "{}", ran.everything());
     assert!(!ran.everything().contains(SECRET));
 }

@@ -36,6 +36,8 @@ fn every_command_has_help_with_examples() {
         "archive",
         "delete",
         "restore",
+        "gc",
+        "store",
         "sql",
         "export",
         "artifacts",

@@ -10,6 +10,7 @@ mod diff;
 mod export;
 mod failure;
 mod faults;
+mod gc;
 mod help;
 mod history;
 mod hooks;

@@ -66,6 +66,14 @@ impl ArtifactStore {
         Ok(entries)
     }
 
+    /// How many bytes an artifact in the folder has; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn size_here(&self, digest: &Digest) -> ArtifactResult<Option<u64>> {
+        Ok(size(&self.path(digest))?.map(|(bytes, _)| bytes))
+    }
+
     /// Removes an artifact from the folder if it was not used for `unused_for` and nobody holds
     /// it. Returns whether it did. Elsewhere it stays.
     ///

@@ -33,23 +33,23 @@ pub(crate) fn note_name(name: &str) -> String {
 }
 
 impl ArtifactStore {
-    /// Notes that the store `name` uses the folder, and the remote, if there is one. Costs nothing
-    /// where that was noted before.
+    /// Notes that the store which this machine calls `name`, and all machines call `everywhere`,
+    /// uses the folder, and the remote, if there is one. Costs nothing where that was noted before.
     ///
     /// # Errors
     /// If it cannot be noted.
-    pub fn note_user(&self, name: &str) -> ArtifactResult<()> {
+    pub fn note_user(&self, name: &str, everywhere: &str) -> ArtifactResult<()> {
         let path = self.note(name);
         // The note in the folder is written when that in the remote is.
         let content = match &self.remote {
             None => name.to_owned(),
-            Some(remote) => format!("{name}\n{}", remote.place()),
+            Some(remote) => format!("{name}\n{everywhere} in {}", remote.place()),
         };
         if fs::read_to_string(&path).is_ok_and(|there| there == content) {
             return Ok(());
         }
         if let Some(remote) = &self.remote {
-            remote.note_user(name)?;
+            remote.note_user(everywhere)?;
         }
         let folder = self.root.join(USERS);
         fs::create_dir_all(&folder).map_err(ArtifactError::io("make", &folder))?;

@@ -11,9 +11,9 @@ use wick_plan::{Plan, Selection};
 
 use crate::args::ExecuteArgs;
 use crate::environment::{Environment, git, pythons};
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::pipeline;
-use crate::session::Session;
+use crate::session::{Session, store_name};
 
 /// A run about to be driven.
 pub struct Execution {
@@ -81,6 +81,12 @@ pub async fn drive(
     let (environment, diff) = environment.await.map_err(CommandError::internal)?;
     options.environment = serde_json::to_value(environment).map_err(CommandError::internal)?;
     options.git_diff = diff;
+    // Whoever clears up among the artifacts must know of this store.
+    session
+        .artifacts()?
+        .note_user(&session.store.location(), &store_name(&*session.store))
+        .or_internal("cannot use the place of artifacts")
+        .map_err(|error| error.hint("`wick doctor` looks at it"))?;
     let engine = engine(session)?;
     Ok(engine.execute(plan, options, reporter).await?)
 }

@@ -8,6 +8,15 @@ use crate::error::CommandResult;
 use crate::project::Project;
 use crate::render::{Ui, human};
 
+/// What a store is called on all machines: by its URL, or by machine and path.
+pub fn store_name(store: &dyn Store) -> String {
+    let location = store.location();
+    match location.contains("://") {
+        true => location,
+        false => format!("{}:{location}", wick_store::this_host()),
+    }
+}
+
 /// A project with its store open.
 pub struct Session {
     /// The project.

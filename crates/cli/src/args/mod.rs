@@ -3,6 +3,7 @@
 mod data;
 mod help;
 mod history;
+mod keep;
 mod lineage;
 mod marks;
 mod models;
@@ -23,6 +24,7 @@ pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, ShowArgs,
     ShowSection, TableFormat,
 };
+pub use keep::{GcArgs, StoreArgs, StoreCheckArgs, StoreCommand};
 pub use lineage::{LineageArgs, LineageFormat};
 pub use marks::{ArchiveArgs, DeleteArgs, NameArgs, NoteArgs, RestoreArgs, StarArgs, TagArgs};
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};
@@ -191,6 +193,10 @@ pub enum Command {
     Sql(SqlArgs),
     /// Write the history to files for polars, pandas and DuckDB
     Export(ExportArgs),
+    /// Remove what nobody needs any more: deleted and old runs, artifacts
+    Gc(GcArgs),
+    /// Check, move and look after the store as a whole
+    Store(StoreArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// Call a run by a name

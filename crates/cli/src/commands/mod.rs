@@ -10,6 +10,7 @@ mod completions;
 mod diff;
 mod doctor;
 mod export;
+mod gc;
 mod history;
 mod init;
 mod kinds;
@@ -27,6 +28,7 @@ mod schema;
 mod serve;
 mod show;
 mod sql;
+mod store;
 mod up;
 
 use std::future::Future;
@@ -66,6 +68,8 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Archive(args) => block_on(marks::archive(args, global, ui)),
         Command::Delete(args) => block_on(marks::delete(args, global, ui)),
         Command::Restore(args) => block_on(marks::restore(args, global, ui)),
+        Command::Gc(args) => block_on(gc::gc(args, global, ui)),
+        Command::Store(args) => block_on(store::store(args, global, ui)),
         Command::Artifacts(args) => block_on(artifacts::artifacts(args, global, ui)),
         Command::Models(args) => block_on(models::models(args, global, ui)),
         Command::Predict(args) => predict::predict(args, global, ui),

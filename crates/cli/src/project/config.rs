@@ -7,6 +7,7 @@ use wick_pipeline::node::{Data, Node};
 use wick_pipeline::{Diagnostic, Diagnostics, FileId, Sources, units, yaml};
 
 use super::artifacts::ArtifactsConfig;
+use super::retention::Retention;
 use crate::error::{CommandError, CommandResult, ResultExt};
 use crate::render::Ui;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub store: Option<String>,
     /// `artifacts`: where artifacts are kept.
     pub artifacts: Option<ArtifactsConfig>,
+    /// `retention`: which runs go by themselves.
+    pub retention: Retention,
     /// `slots`: how much of the machine runs may use.
     pub slots: SlotsConfig,
     /// `carbon`: what energy costs.
@@ -36,7 +39,7 @@ pub struct SlotsConfig {
     pub named: Vec<(String, u32)>,
 }
 
-const KEYS: [&str; 4] = ["store", "artifacts", "slots", "carbon"];
+const KEYS: [&str; 5] = ["store", "artifacts", "slots", "carbon", "retention"];
 const CARBON_KEYS: [&str; 2] = ["grams_per_kwh", "watts_per_cpu"];
 const SLOT_KEYS: [&str; 4] = ["cpus", "memory", "gpus", "named"];
 
@@ -87,6 +90,7 @@ impl Config {
                 "artifacts" => {
                     self.artifacts = ArtifactsConfig::take(&entry.value, diagnostics);
                 }
+                "retention" => self.retention = Retention::take(&entry.value, diagnostics),
                 "slots" => self.slots.take(&entry.value, diagnostics),
                 "carbon" => take_carbon(&mut self.carbon, &entry.value, diagnostics),
                 _ => unknown_key(entry, &KEYS, diagnostics),
@@ -190,7 +194,7 @@ pub(super) fn unknown_key(
     );
 }
 
-fn expected(what: &str, found: &Node) -> Diagnostic {
+pub(super) fn expected(what: &str, found: &Node) -> Diagnostic {
     Diagnostic::error(
         "wrong-type",
         found.span,

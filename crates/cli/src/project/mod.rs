@@ -7,6 +7,7 @@
 mod artifacts;
 mod config;
 pub mod pipelines;
+mod retention;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use wick_artifact::{ArtifactStore, Remote};
 
 pub use artifacts::ArtifactsConfig;
 pub use config::Config;
+pub use retention::{Retention, Rule};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, CommandResult, ResultExt};

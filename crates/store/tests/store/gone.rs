@@ -1,7 +1,7 @@
 //! Removing runs.
 
 use wick_core::{Digest, Effect, EventBody, PortType, RunState, StageOrigin, Token};
-use wick_store::{Mark, Store};
+use wick_store::{Mark, PurgePreview, Store};
 
 use crate::world::*;
 
@@ -73,6 +73,18 @@ pub async fn a_run_of_which_another_took_outputs_stays(store: &dyn Store) {
     let both = [first.run.clone(), second.run.clone()];
     assert!(store.purge_runs(&both).await.expect("an answer").is_empty());
     assert_eq!(store.artifacts(&second.run).await.expect("artifacts").len(), 2);
+    // Told beforehand: alone the first cannot go, and both go with what only they have made.
+    let alone = store.preview_purge(&both[..1]).await.expect("an answer");
+    assert_eq!(alone, PurgePreview::default());
+    let preview = store.preview_purge(&both).await.expect("an answer");
+    let (mut told, mut expected) = (preview.runs, both.to_vec());
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    let made = store.referenced_artifacts(None, 10).await.expect("an answer");
+    let made: Vec<_> = made.into_iter().map(|(digest, _, bytes)| (digest, bytes)).collect();
+    assert!(!made.is_empty());
+    assert_eq!(preview.artifacts, made);
     delete(store, &second).await;
     assert_eq!(store.purge_runs(&both).await.expect("an answer").len(), 2);
 }

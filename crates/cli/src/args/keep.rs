@@ -1,0 +1,89 @@
+//! The commands that keep house.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use wick_core::ExperimentName;
+
+use super::OutputArgs;
+
+/// `wick gc`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick gc                                    What could go, and how much that is\n  \
+    wick gc --yes                              Remove it\n  \
+    wick gc --older-than 90d --keep-last 100   Also old runs, but the last 100 of each experiment\n  \
+    wick gc --experiment tries --keep-last 0 --yes\n\n\
+    Goes: runs that were deleted, runs that the rules say, and artifacts that nothing needs any \
+    more.\nStays: what a run, model or alias that stays needs; runs with a star or a tag `keep`; \
+    what runs now.\nRules that always hold stand in wick.yaml, `retention: {older_than: 90d, \
+    keep_last: 100}`.")]
+pub struct GcArgs {
+    /// Do it; without this, nothing is removed
+    #[arg(short, long, visible_alias = "delete")]
+    pub yes: bool,
+
+    /// Also runs that began longer ago: 90d, 12h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub older_than: Option<Duration>,
+
+    /// Also all runs but the last N of each experiment; with --older-than, these stay though old
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+
+    /// Only runs of this experiment
+    #[arg(short, long, value_name = "NAME")]
+    pub experiment: Option<ExperimentName>,
+
+    /// Leave artifacts that were used within this time
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_time)]
+    pub grace: Duration,
+
+    /// Another store that uses the same place for artifacts: what it needs stays
+    #[arg(long, value_name = "PLACE")]
+    pub also: Vec<String>,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    wick_pipeline::units::parse_duration(text)
+}
+
+/// `wick store`.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+    wick store check           Is everything there that the store names?\n  \
+    wick store check --deep    And is every byte what it was?"
+)]
+pub struct StoreArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What can be done with a store as a whole.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Check that every artifact that the store names is there, and undamaged
+    Check(StoreCheckArgs),
+}
+
+/// `wick store check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick store check\n  \
+    wick store check --deep     Reads every byte of every artifact, in the bucket too\n  \
+    wick store check -o json\n\n\
+    Exits with 0 if nothing is missing or damaged, else with 70.")]
+pub struct StoreCheckArgs {
+    /// Read all artifacts and compare their digests, not only their sizes
+    #[arg(long)]
+    pub deep: bool,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

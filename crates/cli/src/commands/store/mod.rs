@@ -1,0 +1,13 @@
+//! `wick store`: what is done with a store as a whole, one file each.
+
+mod check;
+
+use crate::args::{GlobalArgs, StoreArgs, StoreCommand};
+use crate::error::CommandResult;
+use crate::render::Ui;
+
+pub async fn store(args: &StoreArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
+    match &args.command {
+        StoreCommand::Check(args) => check::check(args, global, ui).await,
+    }
+}
