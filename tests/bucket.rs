@@ -139,7 +139,7 @@ stages:
     uses: command
     inputs: {large: large.out, more: large.more, rows: table}
     with:
-      run: echo ${params.note}; cksum < ${inputs.large} > ${outputs.sum}; ls ${inputs.more} >> ${outputs.sum}
+      run: cksum < ${inputs.large} > ${outputs.sum}; ls ${inputs.more} >> ${outputs.sum}; echo ${params.note} >> ${outputs.sum}
       outputs: {sum: file}
 "#;
 
