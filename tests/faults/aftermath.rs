@@ -40,11 +40,15 @@ impl History {
         if !store.exists() {
             return None;
         }
+        Self::in_store(store.to_str().expect("text"))
+    }
+
+    /// Reads the store at `location`. `None` if there is no run yet.
+    pub fn in_store(location: &str) -> Option<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let store =
-                wick_store::open(store.to_str().expect("text")).await.expect("the store opens");
+            let store = wick_store::open(location).await.expect("the store opens");
             let run = store.find_runs("@last").await.expect("asked").into_iter().next()?;
             let record = store.run(&run).await.expect("asked").expect("the run");
             let stages = store.stages(&run).await.expect("stages");

@@ -6,6 +6,8 @@
 
 mod aftermath;
 mod bytes;
+#[path = "../../crates/store/tests/store/cluster.rs"]
+mod cluster;
 mod disk;
 mod engines;
 mod kills;
@@ -13,6 +15,7 @@ mod locked;
 mod mixed;
 mod order;
 mod points;
+mod postgres;
 mod processes;
 mod random_kills;
 mod shim;

@@ -38,6 +38,7 @@ mod engine;
 mod failure;
 mod forecast;
 mod history;
+mod patience;
 mod process;
 mod reads;
 mod ready;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use wick_core::{Event, EventBody};
 use wick_store::{Lease, Store, StoreError, StoreResult};
 
+use crate::patience::{self, LONGEST_WAIT, MAX_AWAY_TRIES};
 use crate::world::{self, World};
 
 /// The most events that one commit takes.
@@ -89,11 +90,16 @@ async fn append(
         if in_doubt && is_recorded(world, store, lease, events).await.unwrap_or(false) {
             return Ok(());
         }
-        let most = if is_busy { MAX_BUSY_TRIES } else { MAX_TRIES };
+        let most = match (is_busy, error.is_away()) {
+            (true, _) => MAX_BUSY_TRIES,
+            // Stages go on meanwhile.
+            (false, true) => MAX_AWAY_TRIES,
+            (false, false) => MAX_TRIES,
+        };
         if !(may_pass || is_busy) || tries >= most {
             return Err(error);
         }
-        wait *= 2;
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
     Ok(())
 }
@@ -113,7 +119,7 @@ async fn is_recorded(
     let last = as_stored(last.clone());
     let mut tries = 1;
     let kept = loop {
-        match store.events(&lease.run, None).await {
+        match patience::ask(world, || store.events(&lease.run, None)).await {
             Err(StoreError::Database { .. }) if tries < MAX_TRIES => {
                 world::sleep(world, FIRST_WAIT * tries).await;
                 tries += 1;

@@ -16,6 +16,7 @@ use wick_store::{CachedOutputs, SourceStamp, Store};
 use crate::error::EngineResult;
 use crate::expander::Expander;
 use crate::files::{Files, path_text};
+use crate::patience::ask;
 use crate::reads::{self, Before, Befores, Measured, ReadInput, Reading, failure};
 use crate::world::World;
 
@@ -305,7 +306,7 @@ impl Resolver {
             return Ok(known);
         }
         let found: HashMap<String, f64> =
-            self.store.metrics_of(origin).await?.into_iter().collect();
+            ask(&*self.world, || self.store.metrics_of(origin)).await?.into_iter().collect();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         measured.insert(origin.clone(), found.clone());
         Ok(found)
@@ -393,7 +394,7 @@ impl Resolver {
         let alike: HashSet<Fingerprint> =
             fingerprints.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         fingerprints.dedup();
-        let found = self.store.find_cached(&fingerprints).await?;
+        let found = ask(&*self.world, || self.store.find_cached(&fingerprints)).await?;
         let found = fingerprints.into_iter().zip(found);
         let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
         foreseen.extend(found.filter(|(print, found)| found.is_some() || !alike.contains(print)));
@@ -472,7 +473,7 @@ impl Resolver {
         if !asked.is_empty() {
             let fingerprints: Vec<Fingerprint> =
                 asked.iter().map(|place| wanted[*place].1.fingerprint).collect();
-            let found = self.store.find_cached(&fingerprints).await?;
+            let found = ask(&*self.world, || self.store.find_cached(&fingerprints)).await?;
             known.extend(
                 asked.into_iter().zip(found).filter_map(|(place, found)| Some((place, found?))),
             );
@@ -515,7 +516,7 @@ impl Resolver {
             return Ok(());
         }
         let names: Vec<String> = paths.iter().map(|path| path_text(path)).collect();
-        let stamps = self.store.source_stamps(&names).await?;
+        let stamps = ask(&*self.world, || self.store.source_stamps(&names)).await?;
         let sources = paths.into_iter().zip(stamps).collect();
         let digested = self.files.digest(sources, self.world.now()).await?;
         let fresh: Vec<SourceStamp> =

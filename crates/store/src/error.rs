@@ -90,3 +90,29 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl StoreError {
+    /// Whether the server was not there to answer: it starts again, or the network is cut. Later
+    /// it may be.
+    pub fn is_away(&self) -> bool {
+        let (Self::Database { source, .. } | Self::Unknown { source, .. }) = self else {
+            return false;
+        };
+        source.downcast_ref::<sqlx::Error>().is_some_and(is_away)
+    }
+}
+
+/// Whether a connection broke or could not be had, rather than that a statement was refused.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // Class 08 of SQLSTATE is connections; 57P01 to 57P03 a server that ends or begins.
+        sqlx::Error::Database(said) => said.code().is_some_and(|code| {
+            code.len() == 5 && (code.starts_with("08") || code.starts_with("57P0"))
+        }),
+        _ => false,
+    }
+}

@@ -38,7 +38,7 @@ use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::dump::{Loaded, ModelDump, RunDump};
-use crate::error::{StoreError, StoreResult};
+use crate::error::{StoreError, StoreResult, is_away};
 use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::points::Tails;
@@ -82,8 +82,9 @@ impl PostgresStore {
 
     /// The commit of a transaction failed.
     fn uncommitted(&self, error: sqlx::Error) -> StoreError {
-        // What the server itself says is sure; a connection that broke says nothing.
-        if error.as_database_error().is_some() {
+        // What the server itself says is sure, unless that it ends; a connection that broke says
+        // nothing.
+        if error.as_database_error().is_some() && !is_away(&error) {
             return self.refused(error);
         }
         StoreError::Unknown { location: self.location.clone(), source: Box::new(error) }
