@@ -18,7 +18,7 @@ use crate::session::{Session, store_name};
 /// A run about to be driven.
 pub struct Execution {
     /// What is to be done.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// The pipeline file as it was read.
     pub text: String,
     /// The run to go on with; if that cannot be, the one that a new one repeats.

@@ -127,7 +127,7 @@ struct StageInfo {
     first_attempt: u32,
     /// Whether the store still knows it as it was left by an earlier drive.
     has_ended: bool,
-    resolved: Option<Resolved>,
+    resolved: Option<Box<Resolved>>,
     /// Since when its next attempt could be made: when all that it needs was there, or since it
     /// is to be tried again.
     queued: Option<Timestamp>,
@@ -148,7 +148,7 @@ struct StageInfo {
     /// The attempt that the executor is carrying out.
     submitted: Option<u32>,
     /// How the attempt that is being finished ended.
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
     /// Whether the parts of the fingerprint were recorded.
     parts_recorded: bool,
     /// The highest step of each metric that is watched.

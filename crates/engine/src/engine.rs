@@ -196,7 +196,7 @@ impl Engine {
     /// [`RunOutcome::state`].
     pub async fn execute(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         options: RunOptions,
         reporter: &mut dyn Reporter,
     ) -> EngineResult<RunOutcome> {
@@ -291,11 +291,11 @@ impl Engine {
     /// What a run of `plan` with these options meets.
     pub(crate) async fn situation(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         options: &RunOptions,
     ) -> EngineResult<Situation> {
         let treatments = options.selection.resolve(plan)?;
-        let plan = Arc::new(plan.clone());
+        let plan = plan.clone();
         if let Some(run) = &options.rerun {
             let old = OldRun::read(self.store.as_ref(), run).await?;
             if old.has_stages_of(&plan) {

@@ -294,7 +294,11 @@ impl State<'_> {
                     let (origin, outputs) = (cached.origin, cached.outputs);
                     Fate::Cached(resolved.fingerprint, Made { origin, outputs })
                 }
-                Found::Nothing => Fate::Runs(resolved.fingerprint, Box::new(resolved.parts)),
+                Found::Nothing => {
+                    let resolver = &self.situation.resolver;
+                    let parts = resolver.parts(&self.plan, stage, &resolved.inputs);
+                    Fate::Runs(resolved.fingerprint, Box::new(parts))
+                }
             },
             Verdict::Skip(condition) => Fate::Skipped(SkipReason::Condition(condition)),
             Verdict::Fail(failure) => Fate::Fails(failure),

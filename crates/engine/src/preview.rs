@@ -1,5 +1,7 @@
 //! Says beforehand what a run would do and why: `wick plan`. Writes nothing but stamps of sources.
 
+use std::sync::Arc;
+
 use wick_core::{
     AttemptState, Digest, Fingerprint, KindName, RunId, SkipReason, StageName, StageOrigin,
 };
@@ -95,7 +97,7 @@ impl Engine {
     /// there.
     pub async fn preview(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         options: &RunOptions,
         compare: Option<&RunId>,
     ) -> EngineResult<Preview> {

@@ -60,8 +60,6 @@ pub struct Resolved {
     pub inputs: Vec<ReadInput>,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// What went into it.
-    pub parts: FingerprintParts,
     /// What is there of its outputs.
     pub found: Found,
 }
@@ -222,9 +220,9 @@ impl Resolver {
         }
         let inputs = reading.inputs()?;
         let parts: Vec<(String, Digest)> = inputs.iter().map(ReadInput::part).collect();
-        let (fingerprint, parts) = self.fingerprint(reading.plan, index, &parts);
+        let (fingerprint, _) = self.fingerprint(reading.plan, index, &parts);
         let found = Found::Nothing;
-        Ok(Some(Verdict::Go(Resolved { inputs, fingerprint, parts, found })))
+        Ok(Some(Verdict::Go(Resolved { inputs, fingerprint, found })))
     }
 
     async fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
@@ -408,6 +406,14 @@ impl Resolver {
         let is_known = plan.stage(index).sources.iter().all(|path| known.contains_key(path));
         drop(known);
         is_known.then(|| self.fingerprint(plan, index, &[]).1)
+    }
+
+    /// What went into the fingerprint of a stage that was resolved and reads `inputs`. Found out
+    /// again when it is wanted: to keep it for thousands of stages that wait takes more memory
+    /// than all else that is known of them.
+    pub fn parts(&self, plan: &Plan, index: StageIndex, inputs: &[ReadInput]) -> FingerprintParts {
+        let inputs: Vec<(String, Digest)> = inputs.iter().map(ReadInput::part).collect();
+        self.fingerprint(plan, index, &inputs).1
     }
 
     /// The fingerprint of a stage whose sources were digested.

@@ -142,13 +142,13 @@ impl Project {
 
     fn run_with(&self, options: RunOptions, reporter: &mut dyn Reporter) -> RunOutcome {
         self.runtime
-            .block_on(self.engine.execute(&self.plan(), options, reporter))
+            .block_on(self.engine.execute(&self.plan().into(), options, reporter))
             .expect("driven to its end")
     }
 
     fn run_plan(&self, plan: &Plan) -> RunOutcome {
         self.runtime
-            .block_on(self.engine.execute(plan, self.options(), &mut Silent))
+            .block_on(self.engine.execute(&plan.clone().into(), self.options(), &mut Silent))
             .expect("driven to its end")
     }
 
@@ -748,7 +748,7 @@ fn a_preview_tells_what_would_run_and_why() {
 ";
     let project = Project::new(stages);
     let preview = || -> Vec<String> {
-        let plan = project.plan();
+        let plan = project.plan().into();
         let options = project.options();
         let preview = project.engine.preview(&plan, &options, None);
         let preview = project.runtime.block_on(preview).expect("a preview");

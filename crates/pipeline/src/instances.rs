@@ -180,7 +180,7 @@ impl Stages<'_, '_> {
             _ => {
                 let local = Local::Item(list.variable.value.clone(), None);
                 let mut stage = self.one(entry, local, diagnostics);
-                stage.foreach = Some(list);
+                stage.foreach = Some(Box::new(list));
                 stages.push(stage);
             }
         }
@@ -294,14 +294,14 @@ impl Stages<'_, '_> {
             let mut stage = self.one(entry, local, diagnostics);
             diagnostics.enter(None);
             stage.name.value = name;
-            stage.instance = Some(InstanceOf {
+            stage.instance = Some(Box::new(InstanceOf {
                 template: entry.key.clone(),
                 label,
                 values,
                 place,
                 count,
                 list: list.cloned(),
-            });
+            }));
             stages.push(stage);
         }
     }
@@ -316,7 +316,7 @@ impl Stages<'_, '_> {
         let mut stage = stage::read(&resolved, self.defaults, diagnostics);
         if let Some(entry) = entry.value.get("when") {
             let errors_before = diagnostics.errors();
-            stage.when = when::read(entry, self.scope, diagnostics);
+            stage.when = when::read(entry, self.scope, diagnostics).map(Box::new);
             stage.sound &= diagnostics.errors() == errors_before;
         }
         stage.sound &= is_resolved;

@@ -41,9 +41,9 @@ pub struct Stage {
     /// Its name, with the label of the instance if it is one.
     pub name: Spanned<String>,
     /// Which instance it is, of a stage that is written once for several.
-    pub instance: Option<InstanceOf>,
+    pub instance: Option<Box<InstanceOf>>,
     /// The list that it is written once for, while that is not known.
-    pub foreach: Option<ForeachList>,
+    pub foreach: Option<Box<ForeachList>>,
     /// Its kind.
     pub uses: Option<Spanned<String>>,
     /// Its configuration, with references resolved; an empty mapping at the stage's name where
@@ -60,7 +60,7 @@ pub struct Stage {
     /// Where it says `needs: any`, if it does.
     pub needs_any: Option<Span>,
     /// It runs only if this holds.
-    pub when: Option<When>,
+    pub when: Option<Box<When>>,
     /// How often and how it is tried again.
     pub retry: Retry,
     /// How long an attempt may take.

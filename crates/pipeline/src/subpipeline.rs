@@ -504,7 +504,7 @@ impl Stage {
             instance.template.insert_str(0, prefix);
         }
         let of_instance = self.instance.as_mut().and_then(|instance| instance.list.as_mut());
-        for list in self.foreach.as_mut().into_iter().chain(of_instance) {
+        for list in self.foreach.as_deref_mut().into_iter().chain(of_instance) {
             list.stage.value.insert_str(0, prefix);
         }
         if let Some(when) = self.when.take() {
@@ -515,7 +515,7 @@ impl Stage {
                 stage.insert_str(0, prefix);
                 reference
             });
-            self.when = Some(When { condition, ..when });
+            self.when = Some(Box::new(When { condition, ..*when }));
         }
     }
 }

@@ -147,7 +147,7 @@ pub(crate) struct Draft<'a> {
     /// Whether every edge could be joined and every input has one.
     pub linked: bool,
     /// What its kind found, if it could look.
-    pub checked: Option<Checked>,
+    pub checked: Option<Box<Checked>>,
 }
 
 struct Checker<'a, 'd> {
@@ -291,7 +291,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             // It hands on what it takes.
             let mut checked = Checked::default();
             checked.outputs.extend(inputs);
-            self.drafts[place].checked = Some(checked);
+            self.drafts[place].checked = Some(Box::new(checked));
             return;
         }
         let (Some(kind), Some(config), true) = (draft.kind, &draft.config, draft.linked) else {
@@ -307,7 +307,7 @@ impl<'a, 'd> Checker<'a, 'd> {
         let Some(mut checked) = checked else { return };
         let issues = std::mem::take(&mut checked.issues);
         if issues.is_empty() {
-            self.drafts[place].checked = Some(checked);
+            self.drafts[place].checked = Some(Box::new(checked));
             return;
         }
         for issue in issues.into_vec() {

@@ -290,7 +290,7 @@ impl Linker<'_, '_> {
     fn list(&mut self, place: usize, drafts: &[Draft<'_>], needs: &mut Needs) {
         let stage = &drafts[place].stage;
         let of_instance = stage.instance.as_ref().and_then(|instance| instance.list.as_ref());
-        let Some(list) = stage.foreach.as_ref().or(of_instance) else { return };
+        let Some(list) = stage.foreach.as_deref().or(of_instance) else { return };
         let found = self.find(place, &list.stage, &list.which, Purpose::After, drafts);
         let Some(Found::One(maker)) = found else { return };
         self.need(place, maker, list.stage.span);

@@ -250,7 +250,7 @@ fn label_of<'d>(place: usize, drafts: &'d [Draft<'_>]) -> Option<&'d str> {
 /// Whether the stage is written for the items of `list`, known or not.
 fn is_of_list(stage: &Stage, list: &wick_pipeline::ForeachList) -> bool {
     let of_instance = stage.instance.as_ref().and_then(|instance| instance.list.as_ref());
-    stage.foreach.as_ref().or(of_instance).is_some_and(|own| own.is_same(list))
+    stage.foreach.as_deref().or(of_instance).is_some_and(|own| own.is_same(list))
 }
 
 /// The instance among `members` with this label. The axes may be named in another order.
@@ -302,7 +302,7 @@ fn same_values(reader: &Stage, members: &[usize], drafts: &[Draft<'_>]) -> Same 
         .collect();
     let Some(wanted) = axes.filter(|_| own.list.is_none()) else { return Same::OtherAxes };
     let fits = |other: &InstanceOf| other.values.iter().eq(wanted.iter().copied());
-    match members.iter().find(|member| instance(**member).is_some_and(fits)) {
+    match members.iter().find(|member| instance(**member).is_some_and(|other| fits(other))) {
         Some(member) => Same::Member(*member),
         None => {
             let shown: Vec<String> =

@@ -75,5 +75,6 @@ async fn new_run(
     let session = Session::open(project, ui).await?;
     let selection = Selection::default();
     let expander = file.expander(overrides, machine);
-    Ok((session, Execution { plan, text: file.text(), rerun: None, selection, expander }))
+    let (plan, text) = (plan.into(), file.text());
+    Ok((session, Execution { plan, text, rerun: None, selection, expander }))
 }

@@ -51,7 +51,7 @@ pub async fn prepare(
     let plan = file.plan(overrides.clone(), machine.clone(), ui).await?;
     let (text, selection) = (file.text(), Selection::default());
     let expander = file.expander(overrides, machine);
-    Ok(Execution { plan, text, rerun: Some(id), selection, expander })
+    Ok(Execution { plan: plan.into(), text, rerun: Some(id), selection, expander })
 }
 
 /// The params that the run was given, as far as the file still declares them.

@@ -35,7 +35,8 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     let session = Session::open(project, ui).await?;
     let selection = args.selection.selection(false);
     let expander = file.expander(overrides, machine);
-    let execution = Execution { plan, text: file.text(), rerun: None, selection, expander };
+    let (plan, text) = (plan.into(), file.text());
+    let execution = Execution { plan, text, rerun: None, selection, expander };
     execute(execution, &args.execute, &args.output, &session, ui).await
 }
 

@@ -791,7 +791,8 @@ async fn run(
     let plan = file.plan(Vec::new(), machine.clone(), shared.ui).await?;
     let selection = Selection::default();
     let expander = file.expander(Vec::new(), machine);
-    let execution = Execution { plan, text: file.text(), rerun: None, selection, expander };
+    let (plan, text) = (plan.into(), file.text());
+    let execution = Execution { plan, text, rerun: None, selection, expander };
     let mut reporter = Teller { index, tells };
     let outcome = drive(&execution, shared.execute, shared.session, cancel, &mut reporter).await?;
     hooks::after_run(&execution.plan, &outcome, shared.session, shared.ui).await;

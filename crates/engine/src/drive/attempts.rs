@@ -75,13 +75,13 @@ impl Drive {
                         (cached.outputs.clone(), cached.origin.clone(), Decision::Cached)
                     }
                     Found::Nothing => {
-                        info.resolved = Some(resolved);
+                        info.resolved = Some(Box::new(resolved));
                         return self.tell(Message::Resolved { stage, decision: Decision::Run });
                     }
                 };
                 info.outputs = outputs;
                 info.measured = Measured::Stored(measured);
-                info.resolved = Some(resolved);
+                info.resolved = Some(Box::new(resolved));
                 decision
             }
             Verdict::Skip(condition) => {
@@ -100,7 +100,7 @@ impl Drive {
     /// Fails a stage that cannot be tried.
     fn refuse(&mut self, stage: StageIndex, failure: Failure) -> Decision {
         let ending = Ending { failure: Some(failure), ..Ending::default() };
-        self.stages[stage.get()].ending = Some(ending);
+        self.stages[stage.get()].ending = Some(Box::new(ending));
         Decision::Fail
     }
 
@@ -269,7 +269,7 @@ impl Drive {
         let info = &mut self.stages[stage.get()];
         info.submitted = None;
         info.outputs.clone_from(&ending.outputs);
-        info.ending = Some(ending);
+        info.ending = Some(Box::new(ending));
         let wall = Duration::from_micros(usage.wall_micros);
         self.tell(Message::Ended { stage, attempt, outcome, wall })
     }

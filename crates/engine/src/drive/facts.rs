@@ -3,7 +3,7 @@
 use wick_core::{AttemptState, Digest, Event, EventBody, Fingerprint, Input, SkipReason};
 use wick_plan::StageIndex;
 
-use super::Drive;
+use super::{Drive, Setup};
 use crate::dispatcher::{Fact, Why};
 use crate::error::{EngineError, EngineResult};
 use crate::failure;
@@ -74,8 +74,11 @@ impl Drive {
                         parts: None,
                     });
                 };
-                let parts = (!std::mem::replace(&mut info.parts_recorded, true))
-                    .then(|| serde_json::to_string(&resolved.parts).unwrap_or_default());
+                let parts = (!std::mem::replace(&mut info.parts_recorded, true)).then(|| {
+                    let Setup { resolver, plan, .. } = &self.setup;
+                    let parts = resolver.parts(plan, stage, &resolved.inputs);
+                    serde_json::to_string(&parts).unwrap_or_default()
+                });
                 EventBody::AttemptStarted {
                     stage: name,
                     attempt,
@@ -93,10 +96,12 @@ impl Drive {
                     && let Some(resolved) = &info.resolved
                 {
                     self.publishing.insert(name.clone(), resolved.fingerprint);
+                    // It is not started again in this drive.
+                    info.resolved = None;
                 }
                 // An attempt that was never launched has nothing to tell, unless it is there to
                 // tell that the run's time was over.
-                let mut ending = info.ending.take().unwrap_or_default();
+                let mut ending = *info.ending.take().unwrap_or_default();
                 if state == AttemptState::Failed && self.timed_out && ending.failure.is_none() {
                     let timeout = self.setup.plan.timeout.unwrap_or_default();
                     ending.failure = Some(failure::run_timed_out(timeout));

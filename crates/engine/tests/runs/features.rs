@@ -39,7 +39,7 @@ impl Project {
 
     fn preview_of(&self, options: &RunOptions) -> Preview {
         let plan = self.plan();
-        self.runtime.block_on(self.engine.preview(&plan, options, None)).expect("a preview")
+        self.runtime.block_on(self.engine.preview(&plan.into(), options, None)).expect("a preview")
     }
 
     /// What the stages have written into `ran` since the last time.
@@ -221,7 +221,7 @@ fn line() -> Project {
 fn parts_of_a_run_are_asked_for() {
     let project = line();
     let missing = project.runtime.block_on(project.engine.execute(
-        &project.plan(),
+        &project.plan().into(),
         project.asked(None, only("c")),
         &mut Silent,
     ));
@@ -258,8 +258,11 @@ fn parts_of_a_run_are_asked_for() {
     let inputs = project.runtime.block_on(project.store.inputs(&whole.run)).expect("rows");
     assert_eq!(inputs.len(), 2);
     let nowhere = project.asked(Some(&whole), from("nowhere"));
-    let error =
-        project.runtime.block_on(project.engine.execute(&project.plan(), nowhere, &mut Silent));
+    let error = project.runtime.block_on(project.engine.execute(
+        &project.plan().into(),
+        nowhere,
+        &mut Silent,
+    ));
     assert!(matches!(error, Err(EngineError::Selection(_))), "{error:?}");
 }
 
@@ -291,7 +294,7 @@ fn previews_come_true() {
         };
         let mut options = project.asked(last.as_ref().filter(|_| roll(2) == 0), selection);
         options.use_cache = roll(4) > 0;
-        let plan = project.plan();
+        let plan = project.plan().into();
         let preview = project.runtime.block_on(project.engine.preview(&plan, &options, None));
         let outcome =
             project.runtime.block_on(project.engine.execute(&plan, options.clone(), &mut Silent));
