@@ -69,6 +69,8 @@ pub async fn execute(
         return Ok(ExitCode::Success);
     }
     hooks_of(&execution, &outcome, session, ui).await;
+    // The history of a large run takes as much memory as its plan did.
+    drop(execution);
     let history = RunHistory::load(&*session.store, &outcome.run).await?;
     if output.is_json() {
         ui.json(&run_view::to_json(&history))?;
