@@ -232,6 +232,8 @@ pub struct Drive {
     failed: Vec<FailedStage>,
     /// Whether the run has taken longer than it may.
     timed_out: bool,
+    /// Whether the end of the run is on its way into the store.
+    is_ending: bool,
     finished: Option<RunState>,
 }
 
@@ -295,6 +297,7 @@ impl Drive {
             totals: Totals::of(count as u32),
             failed: Vec::new(),
             timed_out: false,
+            is_ending: false,
             finished: None,
             setup,
         };
@@ -391,6 +394,9 @@ impl Drive {
             }
             News::Granted { stage, number, permit } => self.granted(stage, number, permit),
             News::CancelRequested => self.tell(Message::Cancel(CancelMode::Kill)),
+            // The end of the run, which is on its way, gives the lease back. If another engine had
+            // taken it before, the recorder says so.
+            News::LeaseLost if self.is_ending => Ok(()),
             News::LeaseLost => Err(EngineError::LeaseLost { run: self.setup.lease.run.clone() }),
         }
     }

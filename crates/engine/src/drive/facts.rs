@@ -28,6 +28,7 @@ impl Drive {
             self.record_also(EventBody::StageRequeued { stage });
         }
         let body = self.body_of(fact)?;
+        self.is_ending |= matches!(fact, Fact::RunFinished { .. });
         self.send(body, true);
         if let Fact::Started { stage, attempt } = fact
             && self.stages[stage.get()].resolved.is_some()
