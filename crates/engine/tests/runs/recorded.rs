@@ -135,7 +135,7 @@ fn a_diff_is_recorded_without_secrets() {
         git_diff: Some("+login(\"correct horse\")\n".to_owned()),
         ..project.options()
     };
-    let mut reporter = Silent;
+    let (plan, mut reporter) = (plan.into(), Silent);
     let executed = project.engine.execute(&plan, options, &mut reporter);
     let outcome = project.runtime.block_on(executed).expect("driven to its end");
     let record = project.runtime.block_on(project.store.run(&outcome.run)).expect("read");
