@@ -291,7 +291,7 @@ pub struct AliasDump {
 }
 
 /// What became of a run that was to be loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loaded {
     /// It was not there, and is.
     New,

@@ -11,6 +11,7 @@
 mod batches;
 mod changes;
 mod chunk;
+pub mod copy;
 mod curve;
 mod delegate;
 mod directory;

@@ -171,4 +171,25 @@ impl SqliteStore {
             let _ = writer.connection.close().await;
         }
     }
+
+    /// Writes the whole store, as it is at one moment, into a new file. Others read and write
+    /// meanwhile.
+    pub(crate) async fn vacuum_into(&self, file: &Path) -> StoreResult<()> {
+        let refused = |error| refused(file, error);
+        let mut connection = self.options.connect().await.map_err(|error| self.refused(error))?;
+        let written = sqlx::query("VACUUM INTO $1")
+            .bind(file.to_string_lossy().into_owned())
+            .execute(&mut connection)
+            .await;
+        // It has only read.
+        let _ = connection.close().await;
+        written.map_err(refused)?;
+        // As every store: so that whoever opens it finds nothing to do.
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .journal_mode(SqliteJournalMode::Wal)
+            .disable_statement_logging();
+        let connection = options.connect().await.map_err(refused)?;
+        connection.close().await.map_err(refused)
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tempfile::TempDir;
 use wick_core::{AttemptState, Digest, Effect, EventBody, RunState, StageOrigin, Token};
+use wick_store::copy::{Copied, Step, backup, copy};
 use wick_store::sqlite::SqliteStore;
 use wick_store::{Loaded, Mark, ModelDump, RunDump, Store};
 
@@ -241,4 +242,44 @@ pub async fn models_are_joined(store: &dyn Store) {
     store.load_models(&source.dump_models().await.expect("models")).await.expect("loaded");
     let models = store.models().await.expect("models");
     assert_eq!(models[0].versions[1].aliases, ["production"]);
+}
+
+pub async fn a_store_is_copied_and_gone_on_with(store: &dyn Store) {
+    let (_folder, source) = other().await;
+    fill(&source).await;
+    let driven = Driven::new(&source, &["a"]).await;
+    let mut steps = Vec::new();
+    let copied = copy(&source, store, &mut |step| steps.push(step)).await.expect("copied");
+    let expect = Copied { new: 3, under_way: 1, models: 1, ..Copied::default() };
+    assert_eq!(copied, expect);
+    assert_eq!(steps, [Step::Copied(3), Step::Compared(2)]);
+    driven.succeed("a", "a").await;
+    driven.end(RunState::Succeeded).await;
+    let copied = copy(&source, store, &mut |_| {}).await.expect("copied");
+    let expect = Copied { further: 1, kept: 2, models: 1, ..Copied::default() };
+    assert_eq!(copied, expect);
+    assert_eq!(text(&dumps(store).await), text(&dumps(&source).await));
+    let (_folder, back) = other().await;
+    copy(store, &back, &mut |_| {}).await.expect("copied");
+    assert_eq!(text(&dumps(&back).await), text(&dumps(&source).await));
+    // What is not the same is told, and nothing is lost over it.
+    let star = [Mark::Star(true)];
+    source.mark_runs(std::slice::from_ref(&driven.run), &star, now()).await.expect("marked");
+    let copied = copy(&source, store, &mut |_| {}).await.expect("copied");
+    assert_eq!(copied.different, [driven.run]);
+}
+
+pub async fn a_backup_is_a_store(store: &dyn Store, location: &str) {
+    fill(store).await;
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("backup.db");
+    backup(location, &file, &mut |_| {}).await.expect("a backup");
+    let there: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+    assert_eq!(there.len(), 1, "{there:?}");
+    let again = backup(location, &file, &mut |_| {}).await;
+    assert!(matches!(again, Err(wick_store::StoreError::Location { .. })), "{again:?}");
+    let copied = SqliteStore::open(&file).await.expect("a store");
+    assert_eq!(text(&dumps(&copied).await), text(&dumps(store).await));
+    Driven::new(&copied, &["a"]).await.succeed("a", "a").await;
+    copied.close().await;
 }

@@ -62,6 +62,7 @@ macro_rules! suite {
             copying::a_run_that_came_further_takes_its_place,
             copying::wrong_dumps_are_refused_whole,
             copying::models_are_joined,
+            copying::a_store_is_copied_and_gone_on_with,
             marks::marks_are_set_and_taken_away,
             marks::marks_are_all_or_nothing,
             marks::runs_are_found_by_name,

@@ -332,3 +332,12 @@ fn searches_follow_indexes() {
         store.close().await;
     });
 }
+
+#[test]
+fn a_backup_is_a_store() {
+    with_url(async |url| {
+        let store = PostgresStore::open(&url).await.expect("a store");
+        crate::copying::a_backup_is_a_store(&store, &url).await;
+        store.close().await;
+    });
+}

@@ -240,3 +240,13 @@ fn searches_follow_indexes() {
         store.close().await;
     });
 }
+
+#[test]
+fn a_backup_is_a_store() {
+    block_on(async {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path).await.expect("a store");
+        crate::copying::a_backup_is_a_store(&store, &path.display().to_string()).await;
+    });
+}
