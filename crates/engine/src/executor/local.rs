@@ -404,7 +404,7 @@ impl LocalExecutor {
         self.energy.tick(elapsed);
         for (&stage, running) in &mut self.running {
             let attempt = running.attempt;
-            if let Some((leader, begun)) = running.to_watch(elapsed) {
+            if let Some((leader, begun)) = running.due_to_watch(elapsed) {
                 let wants_gpus = running.planned().resources.gpus > 0;
                 let id = process_id(stage, attempt);
                 let work = self.work.clone();

@@ -124,7 +124,7 @@ impl Running {
 
     /// The process to sample from now on, and when it began, once it has lived long enough: it is
     /// `elapsed` by the executor's clock.
-    pub fn to_watch(&mut self, elapsed: Duration) -> Option<(u32, Duration)> {
+    pub fn due_to_watch(&mut self, elapsed: Duration) -> Option<(u32, Duration)> {
         let pid = self.pid.filter(|_| !self.is_watched)?;
         if elapsed.saturating_sub(self.spawned) < FIRST {
             return None;
