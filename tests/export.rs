@@ -28,7 +28,7 @@ fn the_history_is_written_as_tables() {
     sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
     sandbox.wick(&["run", "pipeline.yaml", "-p", "scale=2"]).ends_with(0);
     let ran = sandbox.wick(&["export", "-o", "out/history"]).ends_with(0);
-    assert!(ran.stderr.contains("2 runs and"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 runs, "), "{}", ran.stderr);
     let folder = sandbox.path().join("out/history");
     let rows = |name: &str| height(&folder.join(format!("{name}.parquet")));
     assert_eq!((rows("runs"), rows("stages"), rows("params")), (2, 2, 2));
@@ -63,4 +63,20 @@ fn nothing_is_overwritten_by_accident() {
     sandbox.wick(&["export", "-o", "mine", "--force"]).ends_with(2).says(&["exists already"]);
     assert_eq!(sandbox.read("mine/notes.txt"), "keep me");
     sandbox.wick(&["export", "-o", "pipeline.yaml"]).ends_with(2).says(&["is not a folder"]);
+}
+
+#[test]
+fn the_history_is_written_as_lines() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    sandbox.wick(&["run", "pipeline.yaml", "-p", "scale=2"]).ends_with(0);
+    sandbox.wick(&["export", "--output-format", "json"]).ends_with(0);
+    let lines = sandbox.read("wick-export/runs.jsonl");
+    let runs: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[1]["params"][0]["value"], 2, "oldest first");
+    let loss = runs[0]["series"].as_array().expect("a list").iter().find(|s| s["key"] == "loss");
+    assert_eq!(loss.expect("it is there")["values"], serde_json::json!([0.5, 0.25]));
+    assert_eq!(sandbox.read("wick-export/models.jsonl"), "");
 }

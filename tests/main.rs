@@ -14,6 +14,7 @@ mod gc;
 mod help;
 mod history;
 mod hooks;
+mod import;
 mod init;
 mod parts;
 mod project;

@@ -72,6 +72,11 @@ impl CommandError {
         Self::new(ErrorKind::Busy, anyhow::anyhow!("{message}"))
     }
 
+    /// What was given is wrong, as this error says with its causes.
+    pub fn blamed(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(ErrorKind::Invalid, error.into())
+    }
+
     /// wick, the store or the machine failed.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self::new(ErrorKind::Internal, error.into())

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+
+use super::OutputArgs;
 
 /// How `wick sql` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,6 +62,8 @@ pub struct SqlArgs {
 pub enum ExportFormat {
     /// A table for each view of `wick sql`: for polars, pandas and DuckDB
     Parquet,
+    /// A line of JSON for each run and each model, with all that is known of them
+    Json,
 }
 
 impl ExportFormat {
@@ -67,6 +71,7 @@ impl ExportFormat {
     pub const fn as_str(self) -> &'static str {
         match self {
             ExportFormat::Parquet => "parquet",
+            ExportFormat::Json => "json",
         }
     }
 }
@@ -75,7 +80,8 @@ impl ExportFormat {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     wick export                       All runs, to wick-export/runs.parquet, metrics.parquet, …\n  \
-    wick export -o /data/history --force\n\n\
+    wick export -o /data/history --force\n  \
+    wick export --output-format json  All that is known, to runs.jsonl and models.jsonl\n\n\
     Then, for example: duckdb -c \"SELECT * FROM 'wick-export/latest_metrics.parquet'\"\n\
     The columns are those of `wick sql --schema`; times are in UTC.")]
 pub struct ExportArgs {
@@ -90,6 +96,48 @@ pub struct ExportArgs {
     /// Replace an earlier export
     #[arg(long)]
     pub force: bool,
+}
+
+/// `wick import`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick import mlflow mlruns\n  \
+    wick import mlflow mlflow.db\n  \
+    wick import mlflow http://localhost:5000")]
+pub struct ImportArgs {
+    /// Whose history
+    #[command(subcommand)]
+    pub from: ImportFrom,
+}
+
+/// Whose history can be imported.
+#[derive(Debug, Subcommand)]
+pub enum ImportFrom {
+    /// MLflow's: a folder, a SQLite database, or a tracking server
+    Mlflow(MlflowArgs),
+}
+
+/// `wick import mlflow`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick import mlflow mlruns --artifacts\n  \
+    wick import mlflow sqlite:///mlflow.db\n  \
+    wick import mlflow https://mlflow.example.org\n\n\
+    Experiments, runs, params, tags, notes and the whole history of each metric become runs of one\n\
+    stage, `mlflow`. What was deleted, or cannot be read, is left out and told. A second import adds\n\
+    what is new. A server is asked as MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD or\n\
+    MLFLOW_TRACKING_TOKEN say.")]
+pub struct MlflowArgs {
+    /// A folder (mlruns), a database (mlflow.db), or the address of a tracking server
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub place: String,
+
+    /// Also copy the files of runs into the artifact store; of a folder only
+    #[arg(long)]
+    pub artifacts: bool,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `500ms`, `30s`, `5m`, `1h`.

@@ -18,7 +18,7 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-pub use data::{ExportArgs, ExportFormat, SqlArgs, SqlFormat};
+pub use data::{ExportArgs, ExportFormat, ImportArgs, ImportFrom, MlflowArgs, SqlArgs, SqlFormat};
 pub use help::parse;
 pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, ShowArgs,
@@ -197,6 +197,8 @@ pub enum Command {
     Gc(GcArgs),
     /// Check, move and look after the store as a whole
     Store(StoreArgs),
+    /// Take the history of another program in: MLflow's
+    Import(ImportArgs),
     /// List or export what the stages of a run made
     Artifacts(ArtifactsArgs),
     /// Call a run by a name

@@ -5,12 +5,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use serde_json::json;
 use wick_core::RunId;
 use wick_data::stream::{ParquetStream, StreamType, StreamValue};
+use wick_store::Store;
 use wick_store::sql::{Cell, ColumnType, Question, VIEWS, View, ask};
 
 use crate::args::{ExportArgs, ExportFormat, GlobalArgs};
@@ -33,6 +36,7 @@ pub async fn export(args: &ExportArgs, global: &GlobalArgs, ui: &Ui) -> CommandR
     let runs = all_runs(&location).await?;
     let tables = match args.output_format {
         ExportFormat::Parquet => parquet(&location, &runs, &folder.hidden, ui).await?,
+        ExportFormat::Json => lines(&*session.store, &runs, &folder.hidden, ui).await?,
     };
     let rows: serde_json::Map<String, serde_json::Value> =
         tables.iter().map(|(name, rows)| ((*name).to_owned(), json!(rows))).collect();
@@ -47,12 +51,12 @@ pub async fn export(args: &ExportArgs, global: &GlobalArgs, ui: &Ui) -> CommandR
     });
     folder.finish(&note)?;
     let total: u64 = tables.iter().map(|(_, rows)| rows).sum();
-    ui.note(format_args!(
-        "{} and {} in {}",
-        human::plural(runs.len(), "run"),
-        human::plural(total as usize, "row"),
-        Project::shown(&args.output)
-    ));
+    let what = match args.output_format {
+        ExportFormat::Parquet => human::plural(total as usize, "row"),
+        ExportFormat::Json => human::plural(total as usize, "line"),
+    };
+    let (runs, place) = (human::plural(runs.len(), "run"), Project::shown(&args.output));
+    ui.note(format_args!("{runs}, {what} in {place}"));
     Ok(ExitCode::Success)
 }
 
@@ -71,6 +75,63 @@ async fn all_runs(location: &str) -> CommandResult<Vec<RunId>> {
     Ok(runs)
 }
 
+/// Writes each run, and each model, as a line of JSON with all that is known of it.
+async fn lines(
+    store: &dyn Store,
+    runs: &[RunId],
+    folder: &Path,
+    ui: &Ui,
+) -> CommandResult<Vec<(&'static str, u64)>> {
+    let bar = progress(ui, "exporting", runs.len() as u64);
+    bar.set_message("runs");
+    let mut file = Lines::create(folder.join("runs.jsonl"))?;
+    for run in runs {
+        // One that was removed meanwhile is no loss.
+        if let Some(run) = store.dump_run(run).await? {
+            file.write(&run)?;
+        }
+        bar.inc(1);
+    }
+    let written = file.finish()?;
+    let mut file = Lines::create(folder.join("models.jsonl"))?;
+    for model in store.dump_models().await? {
+        file.write(&model)?;
+    }
+    bar.finish_and_clear();
+    Ok(vec![("runs", written), ("models", file.finish()?)])
+}
+
+/// A file of lines of JSON.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+    count: u64,
+}
+
+impl Lines {
+    fn create(path: PathBuf) -> CommandResult<Self> {
+        let file =
+            File::create_new(&path).or_internal(format!("cannot make {}", path.display()))?;
+        Ok(Self { path, file: BufWriter::new(file), count: 0 })
+    }
+
+    fn write(&mut self, value: &impl Serialize) -> CommandResult<()> {
+        let failed = || format!("cannot write {}", self.path.display());
+        serde_json::to_writer(&mut self.file, value).or_internal(failed())?;
+        self.file.write_all(b"\n").or_internal(failed())?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// It is on the disk when this returns.
+    fn finish(self) -> CommandResult<u64> {
+        let failed = || format!("cannot write {}", self.path.display());
+        let file = self.file.into_inner().or_internal(failed())?;
+        file.sync_all().or_internal(failed())?;
+        Ok(self.count)
+    }
+}
+
 /// Writes each view to a file of its own.
 async fn parquet(
     location: &str,
@@ -78,7 +139,7 @@ async fn parquet(
     folder: &Path,
     ui: &Ui,
 ) -> CommandResult<Vec<(&'static str, u64)>> {
-    let bar = progress(ui, VIEWS.len() as u64 * runs.len().max(1) as u64);
+    let bar = progress(ui, "exporting", VIEWS.len() as u64 * runs.len().max(1) as u64);
     let mut tables = Vec::new();
     for view in VIEWS {
         bar.set_message(view.name);
@@ -149,10 +210,10 @@ const fn stream_type(kind: ColumnType) -> StreamType {
 }
 
 /// A bar on a terminal; nothing elsewhere.
-fn progress(ui: &Ui, steps: u64) -> ProgressBar {
+pub(super) fn progress(ui: &Ui, doing: &'static str, steps: u64) -> ProgressBar {
     let target = if ui.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(steps), target);
-    match ProgressStyle::with_template("exporting {msg} {bar:30} {percent} %") {
+    let bar = ProgressBar::with_draw_target(Some(steps), target).with_prefix(doing);
+    match ProgressStyle::with_template("{prefix} {msg} {bar:30} {percent} %") {
         Ok(style) => bar.with_style(style),
         // The template is a constant; the bar's own look would do.
         Err(_) => bar,

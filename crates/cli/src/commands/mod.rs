@@ -12,6 +12,7 @@ mod doctor;
 mod export;
 mod gc;
 mod history;
+mod import;
 mod init;
 mod kinds;
 mod lineage;
@@ -60,6 +61,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::History(args) => block_on(history::history(args, global, ui)),
         Command::Sql(args) => block_on(sql::sql(args, global, ui)),
         Command::Export(args) => block_on(export::export(args, global, ui)),
+        Command::Import(args) => block_on(import::import(args, global, ui)),
         Command::Lineage(args) => block_on(lineage::lineage(args, global, ui)),
         Command::Name(args) => block_on(marks::name(args, global, ui)),
         Command::Note(args) => block_on(marks::note(args, global, ui)),

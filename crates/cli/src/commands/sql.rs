@@ -53,6 +53,7 @@ pub async fn sql(args: &SqlArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
                 break;
             }
         }
+        printer.flush();
         // Nobody reads on: `wick sql … | head`.
         if full || ui.is_closed() {
             break;
@@ -120,11 +121,13 @@ fn explained(text: &str, error: &SqlError) -> CommandError {
             let _ = write!(message, "\n  {line}");
         }
     }
-    let told = CommandError::invalid(message);
-    match &error.help {
-        Some(help) => told.hint(help).hint("`wick sql --schema` shows the views and their columns"),
-        None => told.hint("`wick sql --schema` shows the views and their columns"),
+    let mut told = CommandError::invalid(message);
+    told.hints.extend(error.help.clone());
+    // What is wrong with a place may be a name.
+    if error.place.is_some() {
+        told = told.hint("`wick sql --schema` shows the views and their columns");
     }
+    told
 }
 
 /// The views and their columns.
@@ -199,6 +202,8 @@ const fn type_words(kind: ColumnType) -> &'static str {
 trait Printer {
     /// Takes a row; false if no more can be taken.
     fn row(&mut self, row: Row) -> bool;
+    /// Prints what has come so far, if rows are printed before the last has come.
+    fn flush(&mut self) {}
     /// The end of the rows, though there may be more in the store.
     fn end(self: Box<Self>, more: bool);
 }
@@ -251,6 +256,7 @@ struct AsJson<'a> {
     ui: &'a Ui,
     names: Vec<String>,
     first: bool,
+    text: String,
 }
 
 impl<'a> AsJson<'a> {
@@ -260,7 +266,7 @@ impl<'a> AsJson<'a> {
         ui.write(
             format!("{{\n  \"version\": 1,\n  \"columns\": {columns},\n  \"rows\": [").as_bytes(),
         );
-        Self { ui, names, first: true }
+        Self { ui, names, first: true, text: String::new() }
     }
 }
 
@@ -270,11 +276,17 @@ impl Printer for AsJson<'_> {
             self.names.iter().cloned().zip(row.into_iter().map(to_json)).collect();
         let comma = if self.first { "" } else { "," };
         self.first = false;
-        self.ui.write(format!("{comma}\n    {}", Value::Object(object)).as_bytes());
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{comma}\n    {}", Value::Object(object));
         true
     }
 
-    fn end(self: Box<Self>, more: bool) {
+    fn flush(&mut self) {
+        self.ui.write(std::mem::take(&mut self.text).as_bytes());
+    }
+
+    fn end(mut self: Box<Self>, more: bool) {
+        self.flush();
         let close = if self.first { "]" } else { "\n  ]" };
         self.ui.print(format_args!("{close},\n  \"more\": {more}\n}}"));
     }
@@ -309,13 +321,14 @@ fn to_json(cell: SqlCell) -> Value {
 
 struct AsCsv<'a> {
     ui: &'a Ui,
+    text: String,
 }
 
 impl<'a> AsCsv<'a> {
     fn new(ui: &'a Ui, names: &[String]) -> Self {
         let header: Vec<String> = names.iter().map(|name| quoted(name)).collect();
         ui.print(header.join(","));
-        Self { ui }
+        Self { ui, text: String::new() }
     }
 }
 
@@ -334,11 +347,18 @@ impl Printer for AsCsv<'_> {
                 SqlCell::Bytes(bytes) => hex(&bytes),
             })
             .collect();
-        self.ui.print(cells.join(","));
+        self.text.push_str(&cells.join(","));
+        self.text.push('\n');
         true
     }
 
-    fn end(self: Box<Self>, _more: bool) {}
+    fn flush(&mut self) {
+        self.ui.write(std::mem::take(&mut self.text).as_bytes());
+    }
+
+    fn end(mut self: Box<Self>, _more: bool) {
+        self.flush();
+    }
 }
 
 /// A cell of CSV.
