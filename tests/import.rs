@@ -15,7 +15,7 @@ fn runs_of_mlflow_are_imported_once() {
     let place = mlruns().display().to_string();
     let ran = sandbox.wick(&["import", "mlflow", &place, "--artifacts"]).ends_with(0);
     assert_eq!(ran.stdout, "4 runs imported, with 35 points\n");
-    assert!(ran.stderr.contains("8287248788cb44c8a8fe39b1b6e1c8a5"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("582888574e2e42c7967737d6a4d91474"), "{}", ran.stderr);
     assert!(ran.stderr.contains("it was deleted"), "{}", ran.stderr);
     let csv = |sql: &str| sandbox.wick(&["sql", sql, "-o", "csv"]).ends_with(0).stdout;
     let runs = "SELECT r.name, r.state, r.duration, p.name AS of FROM runs r
@@ -27,7 +27,10 @@ fn runs_of_mlflow_are_imported_once() {
     );
     let points = "SELECT step, value FROM metrics WHERE key = 'val/acc' ORDER BY step";
     assert_eq!(csv(points), "step,value\n0,0.5\n1,\n2,Infinity\n3,-Infinity\n4,0.9\n");
-    assert_eq!(csv("SELECT number FROM params WHERE name = 'lr' ORDER BY 1"), "number\n0.01\n0.1\n");
+    assert_eq!(
+        csv("SELECT number FROM params WHERE name = 'lr' ORDER BY 1"),
+        "number\n0.01\n0.1\n"
+    );
     let notes = "SELECT note, user, git_commit IS NOT NULL AS g FROM runs WHERE note IS NOT NULL";
     assert_eq!(csv(notes), "note,user,g\n\"a *note*\nof two lines\",ann,1\n");
     assert_eq!(csv("SELECT value FROM tags WHERE key = 'odd key/with.dots'"), "value\ntagged\n");

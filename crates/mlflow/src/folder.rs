@@ -107,7 +107,7 @@ impl Folder {
                 match self.look(&name, &run, &experiment) {
                     Ok(listed) => listing.runs.push(listed),
                     Err(why) => {
-                        listing.skipped.push(Skipped::new(format!("run {run} of {name}"), why));
+                        listing.skipped.push(Skipped::new(format!("run {run} of {experiment}"), why));
                     }
                 }
             }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use wick_core::{Output, PortName, PortType, RunState};
+use wick_core::{PortName, PortType, RunState};
 use wick_mlflow::{Credentials, Listed, MlflowError, Place, Skipped, Source, dump};
+use wick_store::dump::{Json, OutputDump};
 use wick_store::{Loaded, RunDump, Store};
 
 use super::export::progress;
@@ -160,7 +161,7 @@ async fn read(
 }
 
 /// Copies the files of a run into the artifact store.
-fn keep_artifacts(session: &Session, folder: &Path) -> CommandResult<Output> {
+fn keep_artifacts(session: &Session, folder: &Path) -> CommandResult<OutputDump> {
     let store = session.artifacts()?;
     // What is put is moved: a copy, on the same disk.
     let copy: PathBuf =
@@ -171,12 +172,12 @@ fn keep_artifacts(session: &Session, folder: &Path) -> CommandResult<Output> {
     // After a good end there is nothing; what a bad one leaves is of no use.
     let _ = std::fs::remove_dir_all(&copy);
     let stored = stored?;
-    Ok(Output {
+    Ok(OutputDump {
         port: PortName::new("artifacts").or_internal("a port has no name")?,
         port_type: PortType::Folder,
         digest: stored.digest,
         bytes: stored.bytes,
-        meta: json!({}),
+        meta: Json::of(&json!({}))?,
     })
 }
 
