@@ -45,6 +45,14 @@ fn the_history_is_written_as_tables() {
     let note: serde_json::Value =
         serde_json::from_str(&sandbox.read("out/history/export.json")).expect("JSON");
     assert_eq!((&note["version"], &note["rows"]["runs"]), (&1.into(), &2.into()));
+    sandbox.wick(&["export", "params.scale = 2", "-o", "some"]).ends_with(0);
+    let some = sandbox.path().join("some");
+    assert_eq!(
+        (height(&some.join("runs.parquet")), height(&some.join("artifacts.parquet"))),
+        (1, 1)
+    );
+    sandbox.wick(&["export", "params.scale =", "-o", "none"]).ends_with(2);
+    assert!(!sandbox.has("none"));
     // Nothing is left beside it.
     assert_eq!(std::fs::read_dir(sandbox.path().join("out")).expect("a folder").count(), 1);
 }

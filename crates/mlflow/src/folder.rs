@@ -107,7 +107,9 @@ impl Folder {
                 match self.look(&name, &run, &experiment) {
                     Ok(listed) => listing.runs.push(listed),
                     Err(why) => {
-                        listing.skipped.push(Skipped::new(format!("run {run} of {experiment}"), why));
+                        listing
+                            .skipped
+                            .push(Skipped::new(format!("run {run} of {experiment}"), why));
                     }
                 }
             }

@@ -80,11 +80,16 @@ impl ExportFormat {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     wick export                       All runs, to wick-export/runs.parquet, metrics.parquet, …\n  \
+    wick export 'experiment = \"digits\" and metrics.accuracy > 0.9'\n  \
     wick export -o /data/history --force\n  \
     wick export --output-format json  All that is known, to runs.jsonl and models.jsonl\n\n\
     Then, for example: duckdb -c \"SELECT * FROM 'wick-export/latest_metrics.parquet'\"\n\
     The columns are those of `wick sql --schema`; times are in UTC.")]
 pub struct ExportArgs {
+    /// Only the runs that this filter finds: `wick runs --help` explains filters
+    #[arg(value_name = "FILTER")]
+    pub filter: Option<String>,
+
     /// The folder to be made
     #[arg(short, long, value_name = "DIR", default_value = "wick-export", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,

@@ -3,6 +3,7 @@
 //! A folder is filled under another name beside its own and renamed when it is whole, so that
 //! nobody reads half of an export.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -13,17 +14,22 @@ use serde::Serialize;
 use serde_json::json;
 use wick_core::RunId;
 use wick_data::stream::{ParquetStream, StreamType, StreamValue};
-use wick_store::Store;
+use wick_store::filter::Filter;
 use wick_store::sql::{Cell, ColumnType, Question, VIEWS, View, ask};
+use wick_store::{Search, Store, Visible};
 
 use crate::args::{ExportArgs, ExportFormat, GlobalArgs};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
+use crate::filter;
 use crate::project::Project;
 use crate::render::{Ui, human};
 use crate::session::Session;
 
 /// The file that says what a folder holds, and that it is an export.
 const NOTE: &str = "export.json";
+
+/// Runs that a search gives at once.
+const PAGE: u32 = 2000;
 
 /// Runs whose rows are asked for at once: a sort of all points of a store would need its disk
 /// twice.
@@ -32,8 +38,12 @@ const RUNS_AT_ONCE: usize = 500;
 pub async fn export(args: &ExportArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
     let location = session.project.store_location()?;
+    let mut runs = all_runs(&location).await?;
+    if let Some(text) = &args.filter {
+        let found = found_runs(&*session.store, filter::parse(text, ui)?).await?;
+        runs.retain(|run| found.contains(run));
+    }
     let folder = Folder::new(&args.output, args.force)?;
-    let runs = all_runs(&location).await?;
     let tables = match args.output_format {
         ExportFormat::Parquet => parquet(&location, &runs, &folder.hidden, ui).await?,
         ExportFormat::Json => lines(&*session.store, &runs, &folder.hidden, ui).await?,
@@ -73,6 +83,21 @@ async fn all_runs(location: &str) -> CommandResult<Vec<RunId>> {
         }
     }
     Ok(runs)
+}
+
+/// The ids of the runs that a filter finds, those among them that were put away.
+async fn found_runs(store: &dyn Store, filter: Filter) -> CommandResult<HashSet<RunId>> {
+    let mut found = HashSet::new();
+    let mut search =
+        Search { filter: Some(filter), limit: PAGE, visible: Visible::All, ..Search::default() };
+    loop {
+        let page = store.search(&search).await?;
+        found.extend(page.runs.into_iter().map(|run| run.id));
+        if !page.more {
+            return Ok(found);
+        }
+        search.offset = search.offset.saturating_add(PAGE);
+    }
 }
 
 /// Writes each run, and each model, as a line of JSON with all that is known of it.
