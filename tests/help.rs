@@ -25,6 +25,7 @@ fn every_command_has_help_with_examples() {
         "show",
         "logs",
         "metrics",
+        "best",
         "compare",
         "diff",
         "history",
