@@ -33,10 +33,12 @@ pub enum Bug {
     PublishesNothing,
     /// Artifacts are taken to be there, whether they are or not.
     ServesWhatIsGone,
+    /// Named slots and mutexes are given to a run, whatever other runs hold.
+    SharesTooMuch,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 11] = [
         Bug::LaunchesUnrecorded,
         Bug::WritesWithoutLease,
         Bug::PublishesStale,
@@ -47,12 +49,16 @@ impl Bug {
         Bug::RunsFinishedAgain,
         Bug::PublishesNothing,
         Bug::ServesWhatIsGone,
+        Bug::SharesTooMuch,
     ];
 
     /// In how many cases of a thousand it shows: few, as bugs that survive testing do.
     pub const fn per_mille(self) -> u64 {
         match self {
-            Bug::WritesWithoutLease | Bug::PublishesStale | Bug::ServesWhatIsGone => 1000,
+            Bug::WritesWithoutLease
+            | Bug::PublishesStale
+            | Bug::ServesWhatIsGone
+            | Bug::SharesTooMuch => 1000,
             Bug::RunsFinishedAgain => 100,
             Bug::StartsBeforeInputs => 200,
             _ => 20,
@@ -68,6 +74,7 @@ impl Bug {
             Bug::ForgetsAcknowledged => Invariant::Remembered,
             Bug::StartsBeforeInputs => Invariant::InputsFirst,
             Bug::EndsBeforeItIsGone => Invariant::Slots,
+            Bug::SharesTooMuch => Invariant::NamedSlots,
             Bug::NeverTells => Invariant::Ends,
             Bug::RunsFinishedAgain => Invariant::NotRepeated,
             Bug::PublishesNothing | Bug::ServesWhatIsGone => Invariant::BytesFirst,

@@ -20,6 +20,7 @@ use crate::lab::{Faults, Lab, Machine};
 use crate::process::{Process, Watcher};
 use crate::replay::{Answer, Call};
 use crate::scheduler::{OUTSIDE, ProcessId, Step, lock};
+use crate::sharing::SimulatedSharing;
 use crate::way::SimulatedStore;
 use crate::workers::SimulatedExecutors;
 
@@ -479,12 +480,13 @@ async fn carry_out(lab: Arc<Lab>, command: Command) {
         world: Arc::new(here.clone()),
         files: Arc::new(here),
         executors: Arc::new(SimulatedExecutors { lab: lab.clone(), process }),
-        sharing: Arc::new(wick_engine::sharing::Unshared),
+        sharing: Arc::new(SimulatedSharing { lab: lab.clone(), process }),
     };
     let engine = Engine::from_parts(store, parts);
     let mut options = RunOptions::new("");
     (options.slots, options.use_cache, options.keep_going) = (slots, use_cache, keep_going);
     options.rerun = newest.filter(|_| rerun);
+    options.named_slots = graphs::named();
     (options.cancel, options.selection) = (cancel, selection);
     let mut watcher = Watcher { lab: lab.clone(), run: None };
     let result = engine.execute(&plan, options, &mut watcher).await;

@@ -53,6 +53,11 @@ pub fn slots(dice: &mut Dice) -> Slots {
     Slots { cpus: dice.between(1, 4) as u32, memory: 1000, gpus: dice.below(2) as u32 }
 }
 
+/// What the project counts by name.
+pub fn named() -> Vec<(String, u32)> {
+    vec![("database".to_owned(), 2)]
+}
+
 /// A plan of up to `most` stages.
 pub fn plan(dice: &mut Dice, most: u64) -> Plan {
     let mut plan: Plan = serde_json::from_value(json!({
@@ -120,12 +125,18 @@ fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
         "after": after,
         "condition": condition,
         "join": if is_any { "any" } else { "all" },
-        "retry": {"attempts": dice.between(1, 4), "backoff": backoff},
+        "retry": {
+            "attempts": dice.between(1, 4),
+            "backoff": backoff,
+            "jitter": dice.below(3) as f64 / 2.0,
+        },
         "timeout": timeout,
         "resources": {
             "cpus": dice.between(1, 3),
             "memory": dice.chance(300).then(|| dice.between(1, 1500)),
             "gpus": dice.below(8) / 7,
+            "named": if dice.chance(200) { vec![("database", dice.between(1, 3))] } else { vec![] },
+            "mutex": if dice.chance(150) { vec!["scale"] } else { vec![] },
         },
         "cache": dice.chance(900),
         "sources": sources,

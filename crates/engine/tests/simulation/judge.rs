@@ -13,7 +13,7 @@ use wick_core::{
 };
 use wick_engine::executor::Submission;
 use wick_engine::{Began, EngineError, EngineResult, RunOutcome, Slots, Totals};
-use wick_plan::{Join, Plan};
+use wick_plan::{Join, Plan, Resources};
 use wick_store::{Lease, StoreError};
 
 use crate::database::Tables;
@@ -37,6 +37,8 @@ pub enum Invariant {
     Ends,
     /// Attempts never occupy more than there is.
     Slots,
+    /// What is counted by name is given once, over all runs.
+    NamedSlots,
     /// What finished is not done again.
     NotRepeated,
     /// What is published is there.
@@ -69,6 +71,8 @@ pub struct Drive {
 struct Worker {
     process: ProcessId,
     occupies: Slots,
+    /// What it holds of names, and whether of a mutex.
+    names: Vec<(bool, String, u32)>,
 }
 
 /// Everything that was seen.
@@ -331,7 +335,15 @@ impl Judge {
         let machine = drive.map_or(Slots { cpus: 0, memory: 0, gpus: 0 }, |drive| drive.slots);
         let occupies = Slots::of_resources(&planned.resources, &machine);
         self.last_worker += 1;
-        self.workers.insert(self.last_worker, Worker { process, occupies });
+        let names = names_of(&planned.resources);
+        self.workers.insert(self.last_worker, Worker { process, occupies, names });
+        let mut held: BTreeMap<(bool, &str), u32> = BTreeMap::new();
+        for (is_mutex, name, share) in self.workers.values().flat_map(|worker| &worker.names) {
+            *held.entry((*is_mutex, name)).or_default() += share;
+        }
+        let over = held.into_iter().find(|((is_mutex, name), held)| *held > size(*is_mutex, name));
+        let over = over.map(|found| format!("{stage}/{attempt} of {run}: held is {found:?}"));
+        self.check(over.is_none(), Invariant::NamedSlots, || over.unwrap_or_default());
         let (mut cpus, mut memory, mut gpus) = (0, 0, 0);
         for worker in self.workers.values().filter(|worker| worker.process == process) {
             cpus += worker.occupies.cpus;
@@ -492,6 +504,20 @@ impl Judge {
             }
         }
     }
+}
+
+/// How much there is of a name.
+fn size(is_mutex: bool, name: &str) -> u32 {
+    let named = crate::graphs::named();
+    let known = named.iter().find(|(known, _)| !is_mutex && known == name);
+    known.map_or(1, |(_, size)| *size)
+}
+
+/// What a stage holds of names while it runs.
+fn names_of(resources: &Resources) -> Vec<(bool, String, u32)> {
+    let named = resources.named.iter();
+    let named = named.map(|(name, share)| (false, name.clone(), (*share).min(size(false, name))));
+    named.chain(resources.mutex.iter().map(|name| (true, name.clone(), 1))).collect()
 }
 
 /// Whether an event is kept as it was told. The parts of a fingerprint are kept elsewhere.

@@ -16,6 +16,7 @@ use crate::dice::Dice;
 use crate::judge::Judge;
 use crate::replay::{Answer, Call};
 use crate::scheduler::{DATABASE, ProcessId, Scheduler, WORKERS, lock};
+use crate::sharing::Holding;
 
 /// The moment at which every course begins.
 const EPOCH: i64 = 1_700_000_000_000_000;
@@ -69,6 +70,8 @@ pub struct Lab {
     pub sources: Mutex<BTreeMap<PathBuf, u64>>,
     pub dice: Mutex<Dice>,
     pub processes: Mutex<BTreeMap<ProcessId, Machine>>,
+    /// Named slots and mutexes that are held.
+    pub holdings: Mutex<Vec<Holding>>,
     pub trace: Option<Mutex<Vec<String>>>,
     /// What the database was called for, where that is to be compared with a real one.
     pub calls: Option<Mutex<Vec<(Call, Answer)>>>,
@@ -109,6 +112,7 @@ impl Lab {
             sources: Mutex::default(),
             dice: Mutex::new(dice.fork()),
             processes: Mutex::default(),
+            holdings: Mutex::default(),
             trace: terms.trace.then(Mutex::default),
             calls: terms.compare.then(Mutex::default),
         })

@@ -19,6 +19,7 @@ mod lab;
 mod process;
 mod replay;
 mod scheduler;
+mod sharing;
 mod store;
 mod way;
 mod workers;
