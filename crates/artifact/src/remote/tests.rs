@@ -477,3 +477,20 @@ fn a_probe_leaves_nothing() {
     let error = machine.remote().probe().expect_err("nothing can be written");
     assert!(matches!(error, ArtifactError::Remote { action: "write", .. }), "{error}");
 }
+
+#[test]
+fn who_uses_a_place_is_noted_once() {
+    let bucket = Bucket::new();
+    let (here, there) = (Machine::new(&bucket), Machine::new(&bucket));
+    here.store.note_user("/p/store.db", "a:/p/store.db").expect("noted");
+    there.store.note_user("/p/store.db", "b:/p/store.db").expect("noted");
+    let names =
+        |users: Vec<User>| -> Vec<String> { users.into_iter().map(|user| user.name).collect() };
+    assert_eq!(names(here.store.users().expect("told")), ["/p/store.db"]);
+    let all = ["a:/p/store.db", "b:/p/store.db"];
+    assert_eq!(names(here.remote().users().expect("told")), all);
+    assert!(here.remote().list().expect("a listing").entries.is_empty(), "notes are no artifacts");
+    // Once is enough: nothing is sent any more.
+    bucket.gone.store(true, Ordering::SeqCst);
+    here.store.note_user("/p/store.db", "a:/p/store.db").expect("noted before");
+}

@@ -219,6 +219,26 @@ fn what_is_published_is_forgotten_and_what_is_old_is_swept() {
     assert_eq!(steps(&saving), [Some(2)]);
 }
 
+#[test]
+fn a_run_that_is_gone_leaves_what_others_go_on_from() {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path();
+    let (gone, kept) = (RunId::from_random(7), RunId::from_random(8));
+    let folder = root.join(fingerprint(b"stage").to_string());
+    let lines = ["shared".to_owned(), gone.to_string(), format!("{gone}-2"), kept.to_string()];
+    for line in &lines {
+        std::fs::create_dir_all(folder.join(line)).expect("made");
+    }
+    let alone = root.join(fingerprint(b"other").to_string());
+    std::fs::create_dir_all(alone.join(gone.as_str())).expect("made");
+    forget_run(root, &gone).expect("forgotten");
+    let mut left = [lines[0].clone(), lines[3].clone()];
+    left.sort();
+    assert_eq!(names(&folder), left);
+    assert!(!alone.exists(), "nothing is left of that stage");
+    forget_run(&root.join("none"), &gone).expect("nothing is there");
+}
+
 fn encoded(state: &[u8]) -> Vec<u8> {
     let header = Header {
         fingerprint: fingerprint(b"stage"),
