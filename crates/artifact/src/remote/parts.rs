@@ -85,7 +85,9 @@ mod tests {
     fn parts_fit_what_servers_take() {
         for bytes in [0, 1, PART, PART + 1, 1 << 40, 5 << 40] {
             let part = part_size(bytes);
-            assert!(part >= PART && bytes.div_ceil(part) <= MOST_PARTS && part % 1024 == 0);
+            assert!(
+                part >= PART && bytes.div_ceil(part) <= MOST_PARTS && part.is_multiple_of(1024)
+            );
         }
     }
 }
