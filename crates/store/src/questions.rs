@@ -161,12 +161,8 @@ pub(crate) const STAGES_OF_PAGE: &str = "
     LEFT JOIN stages o ON o.run_id = r.id AND o.position = s.source_position
     ORDER BY page.run_id DESC, page.position";
 
-/// The stage is the one asked for, or an instance of it. What was never begun is no history, and
-/// what was put away is left out.
-pub(crate) const IS_STAGE: &str = "
-    r.deleted IS NULL AND r.archived IS NULL AND
-    (s.name = asked.stage OR substr(s.name, 1, length(asked.stage) + 1) = asked.stage || '[')
-    AND s.state <> 'queued'";
+/// What was never begun is no history, and what was put away is left out.
+pub(crate) const IS_TOLD: &str = "r.deleted IS NULL AND r.archived IS NULL AND s.state <> 'queued'";
 
 /// The makers of artifacts; `$from` brings the digests as `o.digest`.
 macro_rules! makers {

@@ -39,8 +39,12 @@ impl PostgresStore {
         let mut sql = QueryBuilder::<Postgres>::new("WITH page AS (SELECT r.id AS run_id, ");
         sql.push("s.position, r.public_id AS run, r.experiment_id, r.state AS run_state, ");
         sql.push("r.started AS run_started FROM ");
-        sql.push("(SELECT ").push_bind(&query.stage).push("::text AS stage) asked, runs r ");
-        sql.push("JOIN stages s ON s.run_id = r.id WHERE ").push(IS_STAGE);
+        sql.push("runs r JOIN stages s ON s.run_id = r.id WHERE ").push(IS_TOLD);
+        // The stage itself, or an instance of it.
+        let instance = format!("{}[", query.stage);
+        sql.push(" AND (s.name = ").push_bind(&query.stage);
+        sql.push(" OR substr(s.name, 1, ").push_bind(instance.chars().count() as i32);
+        sql.push(") = ").push_bind(instance).push(")");
         if let Some(experiment) = &query.experiment {
             sql.push(" AND r.experiment_id = (SELECT id FROM experiments WHERE name = ")
                 .push_bind(experiment.as_str())
