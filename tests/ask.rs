@@ -315,3 +315,32 @@ fn a_note_is_written_in_an_editor_or_read() {
     sandbox.wick(&["note", &runs[0], "--remove"]).ends_with(0);
     assert_eq!(note(), Value::Null);
 }
+
+#[test]
+fn a_metric_has_a_trend() {
+    let (sandbox, runs) = trained(&[1, 3, 2, 5]);
+    let shown = sandbox.wick(&["trend", "train.loss"]).ends_with(0);
+    let best = format!("last 60, best 60 in run {}", runs[3]);
+    let row = |run: &str| {
+        let row = shown.stdout.lines().find(|line| line.starts_with(run)).expect("a row");
+        row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(row(&runs[1]).ends_with(&["76", "-16", "76", "*"].map(str::to_owned)), "{shown:?}");
+    assert!(row(&runs[2]).ends_with(&["84", "+8", "76"].map(str::to_owned)), "{shown:?}");
+    shown.says(&["train.loss of experiment training, 4 runs", &best, "┤"]);
+
+    let told = sandbox.json(&["trend", "loss", "params.rate < 5", "-o", "json"]);
+    let values: Vec<&Value> =
+        told["runs"].as_array().expect("runs").iter().map(|run| &run["value"]).collect();
+    assert_eq!(values, [&json!(84.0), &json!(76.0), &json!(92.0)], "{told}");
+    assert_eq!((&told["mode"], &told["more"]), (&json!("min"), &json!(false)));
+    let upwards = sandbox.json(&["trend", "loss", "--mode", "max", "-n", "2", "-o", "json"]);
+    assert_eq!((&upwards["runs"][0]["record"], &upwards["more"]), (&json!(false), &json!(true)));
+    let page = sandbox.json(&["trend", "loss", "-n", "2", "--page", "2", "-o", "json"]);
+    assert_eq!(page["runs"][0]["run"], json!(runs[1]));
+    let csv = sandbox.wick(&["trend", "loss", "-o", "csv"]).ends_with(0).stdout;
+    assert_eq!(csv.lines().count(), 5);
+    sandbox.wick(&["trend", "train.lsos"]).ends_with(2).says(&["no run has the metric"]);
+    sandbox.wick(&["trend", "loss", "params.rate <"]).ends_with(2);
+    sandbox.wick(&["trend", "loss", "params.rate > 9"]).ends_with(0).says(&["no run is like that"]);
+}

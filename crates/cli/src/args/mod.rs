@@ -10,6 +10,7 @@ mod models;
 mod pipelines;
 mod search;
 mod tools;
+mod trend;
 mod up;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub use pipelines::{
 };
 pub use search::{BestArgs, Mode, RunsArgs, RunsFormat};
 pub use tools::{CompletionsArgs, DoctorArgs, KindsArgs, SchemaArgs};
+pub use trend::TrendArgs;
 pub use up::UpArgs;
 
 pub(crate) const STYLES: Styles = Styles::styled()
@@ -187,6 +189,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Show how a stage did over all runs: times, failures, metrics
     History(HistoryArgs),
+    /// Show how a metric went from run to run
+    Trend(TrendArgs),
     /// Show what an artifact, a model or a run came from, or what became of it
     Lineage(LineageArgs),
     /// Ask the history in SQL

@@ -124,7 +124,7 @@ pub async fn best(args: &BestArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
 type Params = Vec<(String, Value)>;
 
 /// Which value of a metric is best, if its name tells.
-fn mode_of(metric: &str) -> Option<Mode> {
+pub(super) fn mode_of(metric: &str) -> Option<Mode> {
     let key = metric.rsplit('.').next().unwrap_or(metric).to_lowercase();
     let has = |known: &[&str]| key.split(['_', '-', ' ', '@']).any(|word| known.contains(&word));
     match (has(&HIGH), has(&LOW)) {

@@ -30,6 +30,7 @@ mod serve;
 mod show;
 mod sql;
 mod store;
+mod trend;
 mod up;
 
 use std::future::Future;
@@ -62,6 +63,7 @@ pub fn dispatch(cli: &Cli, ui: &Ui) -> CommandResult {
         Command::Sql(args) => block_on(sql::sql(args, global, ui)),
         Command::Export(args) => block_on(export::export(args, global, ui)),
         Command::Import(args) => block_on(import::import(args, global, ui)),
+        Command::Trend(args) => block_on(trend::trend(args, global, ui)),
         Command::Lineage(args) => block_on(lineage::lineage(args, global, ui)),
         Command::Name(args) => block_on(marks::name(args, global, ui)),
         Command::Note(args) => block_on(marks::note(args, global, ui)),
