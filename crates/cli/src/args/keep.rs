@@ -70,6 +70,45 @@ pub struct StoreArgs {
 pub enum StoreCommand {
     /// Check that every artifact that the store names is there, and undamaged
     Check(StoreCheckArgs),
+    /// Copy everything to another store, SQLite or PostgreSQL
+    Copy(StoreCopyArgs),
+    /// Write everything into a SQLite file
+    Backup(StoreBackupArgs),
+}
+
+/// `wick store copy`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick store copy --to postgres://server/wick\n  \
+    wick store copy --to postgres://server/wick --artifacts s3://bucket/wick\n  \
+    wick store copy --store postgres://server/wick --to .wick/store.db\n\n\
+    Runs that are there are left as they are, unless they came further since: copying again goes\n\
+    on where it was interrupted. In the end all runs are compared by their digests.")]
+pub struct StoreCopyArgs {
+    /// The other store: a path or a URL
+    #[arg(long, value_name = "STORE")]
+    pub to: String,
+
+    /// Copy the artifacts too, to this folder or URL
+    #[arg(long, value_name = "PLACE")]
+    pub artifacts: Option<String>,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick store backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick store backup history.db\n  \
+    wick store backup --store postgres://server/wick history.db\n  \
+    wick runs --store history.db\n\n\
+    The file is a store of its own. It is there whole or not at all; runs may go on meanwhile.\n\
+    Artifacts are not in it.")]
+pub struct StoreBackupArgs {
+    /// The file to write
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: std::path::PathBuf,
 }
 
 /// `wick store check`.

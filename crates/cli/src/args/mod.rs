@@ -25,7 +25,7 @@ pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, ShowArgs,
     ShowSection, TableFormat,
 };
-pub use keep::{GcArgs, StoreArgs, StoreCheckArgs, StoreCommand};
+pub use keep::{GcArgs, StoreArgs, StoreBackupArgs, StoreCheckArgs, StoreCommand, StoreCopyArgs};
 pub use lineage::{LineageArgs, LineageFormat};
 pub use marks::{ArchiveArgs, DeleteArgs, NameArgs, NoteArgs, RestoreArgs, StarArgs, TagArgs};
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};

@@ -1,6 +1,7 @@
 //! `wick store`: what is done with a store as a whole, one file each.
 
 mod check;
+mod copy;
 
 use crate::args::{GlobalArgs, StoreArgs, StoreCommand};
 use crate::error::CommandResult;
@@ -9,5 +10,7 @@ use crate::render::Ui;
 pub async fn store(args: &StoreArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     match &args.command {
         StoreCommand::Check(args) => check::check(args, global, ui).await,
+        StoreCommand::Copy(args) => copy::copy(args, global, ui).await,
+        StoreCommand::Backup(args) => copy::backup(args, global, ui).await,
     }
 }
