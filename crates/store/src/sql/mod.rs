@@ -1,7 +1,7 @@
 //! Questions in SQL, over documented views that are the same on both databases.
 //!
 //! A question is answered on a connection of its own that can write nothing, within a time and a
-//! number of rows. What it may be is decided three times: the text is read ([`lex`]) and must be
+//! number of rows. What it may be is decided three times: the text is read (`lex`) and must be
 //! one query; the connection is read-only; and the database is asked before it executes, SQLite
 //! by its authorizer, Postgres by a cursor, which holds nothing but a query.
 //!
