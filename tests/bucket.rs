@@ -53,6 +53,7 @@ struct S3 {
 
 impl S3 {
     /// A new server; `None`, and a note, where there is no moto.
+    #[expect(clippy::print_stderr, reason = "who runs the tests must know what they left out")]
     fn start() -> Option<Self> {
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python3");
         let has_moto = |python: &PathBuf| {
@@ -297,6 +298,7 @@ fn a_shared_folder_does_without_any_server() {
 }
 
 /// What a process and those that it waited for had in memory at most, in KiB.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, and tells what it used")]
 fn peak_kib(mut command: Command) -> i64 {
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wick starts");
     let pid = i32::try_from(child.id()).expect("a pid");
