@@ -97,7 +97,7 @@ pub async fn tag(args: &TagArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
         _ => error,
     })?;
     if marks.is_empty() {
-        return marked.tell(ui, &args.output, |run| tags_of(run), "it has no tags").await;
+        return marked.tell(ui, &args.output, tags_of, "it has no tags").await;
     }
     let done = match (tags.as_slice(), args.remove.as_slice()) {
         ([], removed) => format!("took {} off", removed.join(", ")),
