@@ -13,7 +13,14 @@ pub(crate) fn batches<T>(rows: &[T], most: usize) -> impl Iterator<Item = &[T]> 
     })
 }
 
-/// `($1, $2), ($3, $4)`: so many rows of so many columns.
+/// `(?, ?), (?, ?)`: so many rows of so many columns, for SQLite. To it `$1` would be a name, and
+/// sqlx looks for each name among all others.
+pub(crate) fn unnamed_values(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; rows].join(", ")
+}
+
+/// `($1, $2), ($3, $4)`: the same for Postgres.
 pub(crate) fn values(columns: usize, rows: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> =
@@ -36,5 +43,6 @@ mod tests {
             assert!(batches(&rows, 64).all(|batch| batch.len() <= 64));
         }
         assert_eq!(values(2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(unnamed_values(2, 2), "(?, ?), (?, ?)");
     }
 }

@@ -6,7 +6,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
-use crate::batches::{batches, values};
+use crate::batches::{batches, unnamed_values};
 
 /// The most rows of one statement.
 const MOST: usize = 512;
@@ -46,7 +46,7 @@ macro_rules! tables {
                         "INSERT INTO {} ({}) VALUES {} {}",
                         $table,
                         Self::COLUMNS.join(", "),
-                        values(Self::COLUMNS.len(), batch.len()),
+                        unnamed_values(Self::COLUMNS.len(), batch.len()),
                         $conflict
                     );
                     let mut query = sqlx::query(AssertSqlSafe(sql));

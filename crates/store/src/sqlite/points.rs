@@ -10,7 +10,7 @@ use wick_core::{MetricKey, MetricPoint};
 
 use super::runs::array;
 use super::{Outcome, SqliteStore, run_all};
-use crate::batches::{batches, values};
+use crate::batches::{batches, unnamed_values};
 use crate::changes::{Changes, SeriesChange};
 use crate::chunk;
 use crate::error::StoreResult;
@@ -117,7 +117,7 @@ impl SqliteStore {
                      min = coalesce(min(min, excluded.min), min, excluded.min),
                      max = coalesce(max(max, excluded.max), max, excluded.max)
                  RETURNING id, position, attempt, key_id, points, sealed",
-                values(10, batch.len())
+                unnamed_values(10, batch.len())
             );
             let mut query = sqlx::query_as(AssertSqlSafe(sql));
             for change in batch {
@@ -170,7 +170,7 @@ impl SqliteStore {
         for batch in batches(points, MOST) {
             let sql = format!(
                 "INSERT INTO metric_points (metric_id, place, step, time, value) VALUES {}",
-                values(5, batch.len())
+                unnamed_values(5, batch.len())
             );
             let mut query = sqlx::query(AssertSqlSafe(sql));
             for (metric, place, point) in batch {
@@ -241,7 +241,7 @@ impl SqliteStore {
         for batch in batches(chunks, MOST) {
             let sql = format!(
                 "INSERT INTO metric_chunks (metric_id, place, points, data) VALUES {}",
-                values(4, batch.len())
+                unnamed_values(4, batch.len())
             );
             let mut query = sqlx::query(AssertSqlSafe(sql));
             for (metric, place, points, data) in batch {
