@@ -26,5 +26,6 @@ mod sandbox;
 mod selection;
 mod slots;
 mod sql;
+mod store;
 mod up;
 mod walls;

@@ -56,6 +56,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 #[command(
     arg_required_else_help = true,
     after_help = "Examples:\n  \
+    wick store status          Where is it, how large, who is at work?\n  \
     wick store check           Is everything there that the store names?\n  \
     wick store check --deep    And is every byte what it was?"
 )]
@@ -68,6 +69,10 @@ pub struct StoreArgs {
 /// What can be done with a store as a whole.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
+    /// Show where the store is, its version, what is in it, and which engines are at work
+    Status(StoreStatusArgs),
+    /// Bring the store up to the version of this wick
+    Migrate(StoreMigrateArgs),
     /// Check that every artifact that the store names is there, and undamaged
     Check(StoreCheckArgs),
     /// Copy everything to another store, SQLite or PostgreSQL
@@ -123,6 +128,30 @@ pub struct StoreCheckArgs {
     #[arg(long)]
     pub deep: bool,
 
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick store status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick store status\n  \
+    wick store status --store postgres://server/wick -o json\n\n\
+    It changes nothing: no store is made, none is migrated.")]
+pub struct StoreStatusArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `wick store migrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wick store migrate\n  \
+    wick store migrate --store postgres://server/wick\n\n\
+    Every command does so by itself when it opens an older store; this one says what it did. An\n\
+    older wick refuses a store that a newer one has migrated, and there is no way back: make a\n\
+    backup first.")]
+pub struct StoreMigrateArgs {
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -25,7 +25,10 @@ pub use history::{
     ArtifactsArgs, CompareArgs, DiffArgs, HistoryArgs, LogsArgs, MetricsArgs, ShowArgs,
     ShowSection, TableFormat,
 };
-pub use keep::{GcArgs, StoreArgs, StoreBackupArgs, StoreCheckArgs, StoreCommand, StoreCopyArgs};
+pub use keep::{
+    GcArgs, StoreArgs, StoreBackupArgs, StoreCheckArgs, StoreCommand, StoreCopyArgs,
+    StoreMigrateArgs, StoreStatusArgs,
+};
 pub use lineage::{LineageArgs, LineageFormat};
 pub use marks::{ArchiveArgs, DeleteArgs, NameArgs, NoteArgs, RestoreArgs, StarArgs, TagArgs};
 pub use models::{ModelsArgs, PredictArgs, ServeArgs};

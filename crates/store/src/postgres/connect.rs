@@ -19,13 +19,10 @@ const MAX_CONNECTIONS: u32 = 8;
 /// A server that does not answer for so long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What people see of `url`, and its connections, one of which is open.
-pub(super) async fn open(url: &str) -> StoreResult<(String, PgPool)> {
+/// What people see of `url`, and its connections, one of which is open. The database may not be
+/// a store yet.
+pub(super) async fn connect(url: &str) -> StoreResult<(String, PgPool)> {
     let location = without_password(url);
-    let refused = |error: sqlx::Error| StoreError::Database {
-        location: location.clone(),
-        source: Box::new(error),
-    };
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StoreError::Location {
             location: location.clone(),
@@ -39,9 +36,26 @@ pub(super) async fn open(url: &str) -> StoreResult<(String, PgPool)> {
         .acquire_timeout(CONNECT_TIMEOUT)
         .connect_with(options)
         .await
-        .map_err(refused)?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let found = version(&pool).await.map_err(refused)?;
+        .map_err(|error| StoreError::Database {
+            location: location.clone(),
+            source: Box::new(error),
+        })?;
+    Ok((location, pool))
+}
+
+/// The newest migration that this program knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// [`connect`]s to a store, which is made or brought up to date.
+pub(super) async fn open(url: &str) -> StoreResult<(String, PgPool)> {
+    let (location, pool) = connect(url).await?;
+    let known = newest();
+    let found = version(&pool).await.map_err(|error| StoreError::Database {
+        location: location.clone(),
+        source: Box::new(error),
+    })?;
     if found > known {
         return Err(StoreError::Newer { location, found, known });
     }
@@ -57,7 +71,7 @@ pub(super) async fn open(url: &str) -> StoreResult<(String, PgPool)> {
 }
 
 /// The newest migration that was applied; 0 for an empty database.
-async fn version(pool: &PgPool) -> Result<i64, sqlx::Error> {
+pub(super) async fn version(pool: &PgPool) -> Result<i64, sqlx::Error> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(pool)
         .await?;

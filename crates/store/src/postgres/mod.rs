@@ -15,6 +15,7 @@ mod connect;
 mod dumping;
 mod gone;
 mod history;
+mod inspect;
 mod load;
 mod marks;
 mod models;
@@ -45,6 +46,8 @@ use crate::points::Tails;
 use crate::questions::{MadeArtifact, Reader, StageInRun, StageQuery};
 use crate::records::*;
 use crate::search::{RunPage, Search};
+
+pub(crate) use inspect::inspect;
 
 /// A store in a Postgres database.
 #[derive(Debug)]

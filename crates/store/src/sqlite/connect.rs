@@ -22,7 +22,7 @@ const APPLICATION_ID: i64 = 0x5749_434b;
 
 /// Writers of other processes are waited for this long: an engine writes for milliseconds, but
 /// a backup or a person with a database tool may take a while.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait before another look where SQLite does not wait by itself.
 const CONNECT_WAIT: Duration = Duration::from_millis(50);
@@ -105,7 +105,8 @@ async fn connect_patiently(
     }
 }
 
-fn newest() -> i64 {
+/// The newest migration that this program knows.
+pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
@@ -116,6 +117,20 @@ enum Needs {
 }
 
 async fn needs(connection: &mut SqliteConnection, path: &Path) -> StoreResult<Needs> {
+    let version = version(connection, path).await?;
+    if version > newest() {
+        return Err(StoreError::Newer {
+            location: path.display().to_string(),
+            found: version,
+            known: newest(),
+        });
+    }
+    Ok(if version == newest() { Needs::Nothing } else { Needs::Migrations })
+}
+
+/// The newest migration that the file has; 0 for an empty one. Fails for a database of another
+/// program.
+pub(super) async fn version(connection: &mut SqliteConnection, path: &Path) -> StoreResult<i64> {
     let row = sqlx::query(
         "SELECT (SELECT user_version FROM pragma_user_version),
                 (SELECT application_id FROM pragma_application_id),
@@ -133,14 +148,7 @@ async fn needs(connection: &mut SqliteConnection, path: &Path) -> StoreResult<Ne
             reason: "the file is a database of another program".to_owned(),
         });
     }
-    if version > newest() {
-        return Err(StoreError::Newer {
-            location: path.display().to_string(),
-            found: version,
-            known: newest(),
-        });
-    }
-    Ok(if version == newest() { Needs::Nothing } else { Needs::Migrations })
+    Ok(version)
 }
 
 /// Locks the file `<store>.lock`; the lock ends when the file is dropped.

@@ -11,6 +11,7 @@ mod connect;
 mod dumping;
 mod gone;
 mod history;
+mod inspect;
 mod load;
 mod log_room;
 mod marks;
@@ -77,6 +78,8 @@ impl Durability {
         }
     }
 }
+
+pub(crate) use inspect::inspect;
 
 /// A store in a SQLite file.
 #[derive(Debug)]

@@ -54,6 +54,24 @@ pub fn run(case: impl AsyncFnOnce(&dyn Store)) {
 
 crate::suite!(run);
 
+#[test]
+fn a_database_is_looked_at_without_being_changed() {
+    with_url(async |url| {
+        let found = wick_store::inspect(&url).await.expect("an empty schema");
+        assert_eq!((found.migration, found.bytes), (0, 0));
+        let store = PostgresStore::open(&url).await.expect("a store");
+        let driven = Driven::new(&store, &["a", "b"]).await;
+        let found = wick_store::inspect(&url).await.expect("a store");
+        assert_eq!(found.migration, found.known);
+        assert_eq!(found.counts.runs, [(RunState::Running, 1)]);
+        assert_eq!((found.counts.stages, found.counts.attempts), (2, 0));
+        assert_eq!(found.engines.len(), 1);
+        assert_eq!(found.engines[0].run, driven.run);
+        assert!(found.bytes > 0 && !found.server.is_empty());
+        store.close().await;
+    });
+}
+
 /// Asks the server itself, past the store.
 async fn execute(url: &str, sql: &str) {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");

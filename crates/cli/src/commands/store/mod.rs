@@ -2,6 +2,8 @@
 
 mod check;
 mod copy;
+mod migrate;
+mod status;
 
 use crate::args::{GlobalArgs, StoreArgs, StoreCommand};
 use crate::error::CommandResult;
@@ -12,5 +14,7 @@ pub async fn store(args: &StoreArgs, global: &GlobalArgs, ui: &Ui) -> CommandRes
         StoreCommand::Check(args) => check::check(args, global, ui).await,
         StoreCommand::Copy(args) => copy::copy(args, global, ui).await,
         StoreCommand::Backup(args) => copy::backup(args, global, ui).await,
+        StoreCommand::Status(args) => status::status(args, global, ui).await,
+        StoreCommand::Migrate(args) => migrate::migrate(args, global, ui).await,
     }
 }
