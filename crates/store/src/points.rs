@@ -138,11 +138,14 @@ impl GrownRow {
 /// that the end of an attempt that measured nothing costs nothing. Of tails that an engine left
 /// when it died nobody knows; they stay as they are.
 #[derive(Debug, Default)]
-pub(crate) struct Tails(Mutex<HashMap<(i64, i64, i64), HashMap<i64, i64>>>);
+pub(crate) struct Tails(Mutex<HashMap<AttemptKey, HashMap<i64, i64>>>);
+
+/// An attempt: run, place of the stage, number.
+type AttemptKey = (i64, i64, i64);
 
 impl Tails {
     /// The series of an attempt (run, place, number), with the lengths of their tails.
-    pub(crate) fn of(&self, attempt: (i64, i64, i64)) -> HashMap<i64, i64> {
+    pub(crate) fn of(&self, attempt: AttemptKey) -> HashMap<i64, i64> {
         let tails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tails.get(&attempt).cloned().unwrap_or_default()
     }

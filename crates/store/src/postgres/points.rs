@@ -251,7 +251,8 @@ impl PostgresStore {
         .map_err(|error| self.refused(error))?
         .into_iter()
         .collect();
-        let mut tails: BTreeMap<i64, BTreeMap<i64, (i64, i64, Option<f64>)>> = BTreeMap::new();
+        // By series, then by place.
+        let mut tails: BTreeMap<i64, BTreeMap<i64, _>> = BTreeMap::new();
         for (id, place, step, time, value) in rows {
             tails.entry(id).or_default().insert(place, (step, time, value));
         }

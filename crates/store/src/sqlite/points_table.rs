@@ -126,7 +126,7 @@ impl Statement {
         // either none or was prepared here.
         unsafe {
             if self.0.is_null() {
-                let flags = ffi::SQLITE_PREPARE_PERSISTENT as u32;
+                let flags = ffi::SQLITE_PREPARE_PERSISTENT;
                 let end = ptr::null_mut();
                 let code =
                     ffi::sqlite3_prepare_v3(connection, sql.as_ptr(), -1, flags, &mut self.0, end);
