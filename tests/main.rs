@@ -23,6 +23,7 @@ mod recorded;
 mod recovery;
 mod run;
 mod sandbox;
+mod search;
 mod selection;
 mod slots;
 mod sql;

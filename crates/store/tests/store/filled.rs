@@ -20,7 +20,7 @@ const SQLITE: &str = "
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
                       environment, plan, state, started, finished)
         SELECT format('%012d', i * 7919 % 1000003), 1 + i % 100, 'many', '/many.yaml', 1,
-               '{\"host\":\"here\",\"user\":\"user_' || i % 10 || '\"}', zeroblob(32),
+               '{\"host\":\"here\",\"user\":\"user_' || (i % 10) || '\"}', zeroblob(32),
                CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'succeeded' END,
                1700000000000000 + i * 60000000,
                1700000000000000 + i * 60000000 + i * 7907 % 100003 * 1000
@@ -34,14 +34,14 @@ const SQLITE: &str = "
         SELECT r.id, 'p' || p.value, (r.id * (7919 + p.value * 2) % 100003) / 100003.0,
                (r.id * (7919 + p.value * 2) % 100003) / 100003.0, 0
         FROM runs r, json_each('[0,1,2,3,4,5,6,7]') p
-        UNION ALL SELECT r.id, 'optimizer', '\"optimizer_' || r.id * 31 % 8 || '\"', NULL, 0 FROM runs r
-        UNION ALL SELECT r.id, 'dataset', '\"dataset_' || r.id * 31 % 997 || '\"', NULL, 0 FROM runs r;
+        UNION ALL SELECT r.id, 'optimizer', '\"optimizer_' || (r.id * 31 % 8) || '\"', NULL, 0 FROM runs r
+        UNION ALL SELECT r.id, 'dataset', '\"dataset_' || (r.id * 31 % 997) || '\"', NULL, 0 FROM runs r;
     INSERT INTO run_metrics (run_id, position, key_id, value)
         SELECT r.id, k.id / 6, k.id, (r.id * (7901 + k.id * 2) % 100003) / 100003.0
         FROM runs r, metric_keys k;
     INSERT INTO tags (run_id, key, value)
-        SELECT id, 'team', 'team_' || id * 17 % 5 FROM runs
-        UNION ALL SELECT id, 'ticket', 'T-' || id * 13 % 2003 FROM runs WHERE id % 3 = 0;
+        SELECT id, 'team', 'team_' || (id * 17 % 5) FROM runs
+        UNION ALL SELECT id, 'ticket', 'T-' || (id * 13 % 2003) FROM runs WHERE id % 3 = 0;
     DROP TABLE n;";
 
 /// For Postgres.
@@ -53,7 +53,7 @@ const POSTGRES: &str = "
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
                       environment, plan, state, started, finished)
         SELECT lpad((i * 7919 % 1000003)::text, 12, '0'), 1 + i % 100, 'many', '/many.yaml', 1,
-               '{\"host\":\"here\",\"user\":\"user_' || i % 10 || '\"}', '\\x00',
+               '{\"host\":\"here\",\"user\":\"user_' || (i % 10) || '\"}', '\\x00',
                CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'succeeded' END,
                1700000000000000 + i * 60000000,
                1700000000000000 + i * 60000000 + i * 7907 % 100003 * 1000
@@ -67,17 +67,17 @@ const POSTGRES: &str = "
         SELECT r.id, 'p' || p, ((r.id * (7919 + p * 2) % 100003) / 100003.0::float8)::text,
                (r.id * (7919 + p * 2) % 100003) / 100003.0::float8, false
         FROM runs r, generate_series(0, 7) p
-        UNION ALL SELECT r.id, 'optimizer', '\"optimizer_' || r.id * 31 % 8 || '\"', NULL, false
+        UNION ALL SELECT r.id, 'optimizer', '\"optimizer_' || (r.id * 31 % 8) || '\"', NULL, false
             FROM runs r
-        UNION ALL SELECT r.id, 'dataset', '\"dataset_' || r.id * 31 % 997 || '\"', NULL, false
+        UNION ALL SELECT r.id, 'dataset', '\"dataset_' || (r.id * 31 % 997) || '\"', NULL, false
             FROM runs r
         ORDER BY 1;
     INSERT INTO run_metrics (run_id, position, key_id, value)
         SELECT r.id, k.id / 6, k.id, (r.id * (7901 + k.id * 2) % 100003) / 100003.0::float8
         FROM runs r, metric_keys k ORDER BY 1;
     INSERT INTO tags (run_id, key, value)
-        SELECT id, 'team', 'team_' || id * 17 % 5 FROM runs
-        UNION ALL SELECT id, 'ticket', 'T-' || id * 13 % 2003 FROM runs WHERE id % 3 = 0
+        SELECT id, 'team', 'team_' || (id * 17 % 5) FROM runs
+        UNION ALL SELECT id, 'ticket', 'T-' || (id * 13 % 2003) FROM runs WHERE id % 3 = 0
         ORDER BY 1;";
 
 /// The SQL of a history of `runs` runs, for the store at `location`.
@@ -91,7 +91,7 @@ pub const SHAPES: [(&str, &str, &str); 16] = [
     ("newest", "", ""),
     ("metric, unselective, by metric", "metrics.m3 > 0.2", "metrics.m4 desc"),
     ("metric, selective, by metric", "metrics.m3 > 0.999", "metrics.m4 desc"),
-    ("metric by itself", "metrics.m3 > 0.5", "metrics.m3"),
+    ("metric by itself", "metrics.m3 > 0.5", "metrics.m3 desc"),
     ("metric of a stage by metric", "metrics.train.m3 > 0.9", "metrics.train.m4"),
     ("param by metric", "params.p3 < 0.3", "metrics.m5 desc"),
     ("param, selective, by metric", "params.p3 between 0.1 and 0.101", "metrics.m5 desc"),
