@@ -200,8 +200,10 @@ pub(crate) fn param_json(text: &str) -> impl Iterator<Item = Arg> + use<> {
     let quoted = serde_json::Value::String(text.to_owned()).to_string();
     let bare = serde_json::from_str::<serde_json::Value>(text)
         .ok()
-        .filter(|value| !value.is_string() && value.to_string() == text)
-        .map(|_| text.to_owned());
+        .filter(|value| !value.is_string())
+        .map(|value| value.to_string())
+        // Written otherwise it is another text: `0.10`.
+        .filter(|written| written == text);
     std::iter::once(quoted).chain(bare).map(Arg::Text)
 }
 
