@@ -21,7 +21,7 @@ async fn fill(store: &dyn Store) {
     let mut first = new_run(&["load", "train", "list", "late"]);
     first.params.push(("tiny".to_owned(), json!(0.123_456_789_012_345_67)));
     first.params.push(("text".to_owned(), json!("it's \"odd\" é")));
-    first.environment = json!({"host": "here", "share": 0.707_106_781_186_547_6});
+    first.environment = json!({"host": "here", "share": 0.707_106_781_186_547_3});
     first.git_diff = Some("--- a\n+++ b\n".to_owned());
     let first = Driven::of(store, first).await;
     let kind: wick_core::KindName = "command".parse().expect("a name");
