@@ -260,7 +260,7 @@ impl Folder {
         if let Ok(mut entries) = fs::read_dir(place) {
             let is_empty = entries.next().is_none();
             let is_export = place.join(NOTE).is_file();
-            if !is_empty && !(force && is_export) {
+            if !(is_empty || force && is_export) {
                 let error = CommandError::invalid(format!("{} exists already", place.display()));
                 return Err(error.hint(if is_export {
                     "--force replaces this export; or choose another folder with -o"
