@@ -53,7 +53,7 @@ const POSTGRES: &str = "
     INSERT INTO runs (public_id, experiment_id, pipeline, pipeline_path, pipeline_text_id,
                       environment, plan, state, started, finished)
         SELECT lpad((i * 7919 % 1000003)::text, 12, '0'), 1 + i % 100, 'many', '/many.yaml', 1,
-               '{\"host\":\"here\",\"user\":\"user_' || (i % 10) || '\"}', '\\x00',
+               '{\"host\":\"here\",\"user\":\"user_' || (i % 10) || '\"}', decode(repeat('00', 32), 'hex'),
                CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'succeeded' END,
                1700000000000000 + i * 60000000,
                1700000000000000 + i * 60000000 + i * 7907 % 100003 * 1000
