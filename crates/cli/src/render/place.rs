@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn the_line_is_shown_with_its_place() {
-        assert_eq!(caret("SELECT a\nFROM é, runz\nWHERE 1", 19), "FROM é, runz\n        ^");
+        assert_eq!(caret("SELECT a\nFROM é, runz\nWHERE 1", 18), "FROM é, runz\n        ^");
         assert_eq!(caret("SELECT", 99), "SELECT\n      ^");
         assert_eq!(caret("", 0), "\n^");
         assert_eq!(caret("a\tb\u{1b}[1mc", 2), "a b [1mc\n  ^");
