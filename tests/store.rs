@@ -4,9 +4,16 @@ use crate::sandbox::Sandbox;
 
 const PIPELINE: &str = "pipeline: p\nstages: {a: {uses: command, with: {run: 'true'}}}\n";
 
+/// A project that has not run anything yet.
+fn new_project() -> Sandbox {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    sandbox.write("wick.yaml", "");
+    sandbox
+}
+
 #[test]
 fn the_state_of_a_store_is_shown_and_nothing_is_made() {
-    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    let sandbox = new_project();
     let told = sandbox.wick(&["store", "status"]).ends_with(0);
     assert!(told.stdout.contains("there is no store yet"), "{}", told.stdout);
     assert!(!sandbox.has(".wick/store.db"));
@@ -25,7 +32,7 @@ fn the_state_of_a_store_is_shown_and_nothing_is_made() {
 
 #[test]
 fn a_store_is_made_and_brought_up_to_date_by_hand() {
-    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    let sandbox = new_project();
     let made = sandbox.wick(&["store", "migrate"]).ends_with(0);
     assert!(made.stdout.starts_with("made the store at "), "{}", made.stdout);
     let again = sandbox.json(&["store", "migrate", "-o", "json"]);
@@ -34,7 +41,7 @@ fn a_store_is_made_and_brought_up_to_date_by_hand() {
 
 #[test]
 fn a_file_of_another_program_is_left_alone() {
-    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    let sandbox = new_project();
     sandbox.write("notes.db", "These are no tables.");
     for command in ["status", "migrate"] {
         let told = sandbox.wick(&["store", command, "--store", "notes.db"]).ends_with(2);
