@@ -41,6 +41,18 @@ impl History {
         Past { attempts: record.attempts, state, leave }
     }
 
+    /// Instances that wait, as an earlier drive has left them, with the stages that stand for
+    /// them; by name.
+    pub fn waiting_instances(&self) -> Vec<(StageName, StageName)> {
+        let waiting = self.stages.values().filter(|record| record.state == AttemptState::Queued);
+        let instances = waiting.filter_map(|record| {
+            record.template.as_ref().map(|template| (record.stage.clone(), template.clone()))
+        });
+        let mut instances: Vec<_> = instances.collect();
+        instances.sort_unstable();
+        instances
+    }
+
     /// The stages of the run that stay as they are, if it is taken up.
     pub fn left(&self, plan: &Plan, treatments: &Treatments) -> Vec<StageName> {
         let left =

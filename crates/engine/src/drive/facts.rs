@@ -1,7 +1,7 @@
 //! Facts on their way into the store, and back to those who watch the run.
 
-use wick_core::{AttemptState, Digest, Event, EventBody, Fingerprint, Input, SkipReason};
-use wick_plan::StageIndex;
+use wick_core::{AttemptState, Digest, Event, EventBody, Fingerprint, Input, RunState, SkipReason};
+use wick_plan::{StageIndex, Treatment};
 
 use super::{Drive, Setup};
 use crate::dispatcher::{Fact, Why};
@@ -27,6 +27,9 @@ impl Drive {
             let stage = self.setup.plan.stage(stage).name.clone();
             self.record_also(EventBody::StageRequeued { stage });
         }
+        if let Fact::RunFinished { state } = fact {
+            self.end_unlisted(state);
+        }
         let body = self.body_of(fact)?;
         self.is_ending |= matches!(fact, Fact::RunFinished { .. });
         self.send(body, true);
@@ -44,6 +47,27 @@ impl Drive {
     /// Sends something to the store that the dispatcher does not wait for.
     pub(super) fn record_also(&mut self, body: EventBody) {
         self.send(body, false);
+    }
+
+    /// Ends the instances that wait since an earlier drive, whose list was not made again in this
+    /// one: they are stages of the run, and nobody else will.
+    fn end_unlisted(&mut self, end: RunState) {
+        for (stage, template) in self.setup.history.waiting_instances() {
+            let Some(index) = self.setup.plan.find(template.as_str()) else { continue };
+            let info = &self.stages[index.get()];
+            if info.instances.is_some() {
+                continue;
+            }
+            let body = if info.treatment == Treatment::Leave {
+                EventBody::StageSkipped { stage, reason: SkipReason::NotSelected }
+            } else if end == RunState::Cancelled {
+                EventBody::StageCancelled { stage }
+            } else {
+                EventBody::StageSkipped { stage, reason: SkipReason::Need(template) }
+            };
+            self.totals.grow(1);
+            self.record_also(body);
+        }
     }
 
     fn send(&self, body: EventBody, is_fact: bool) {
