@@ -35,10 +35,16 @@ pub enum Bug {
     ServesWhatIsGone,
     /// Named slots and mutexes are given to a run, whatever other runs hold.
     SharesTooMuch,
+    /// The last item of a list gets no instance.
+    PlansTooFew,
+    /// What an instance has made is not given to the stage that gathers.
+    GathersTooFew,
+    /// What stands for instances is said to have ended before the last of them.
+    GathersEarly,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 14] = [
         Bug::LaunchesUnrecorded,
         Bug::WritesWithoutLease,
         Bug::PublishesStale,
@@ -50,6 +56,9 @@ impl Bug {
         Bug::PublishesNothing,
         Bug::ServesWhatIsGone,
         Bug::SharesTooMuch,
+        Bug::PlansTooFew,
+        Bug::GathersTooFew,
+        Bug::GathersEarly,
     ];
 
     /// In how many cases of a thousand it shows: few, as bugs that survive testing do.
@@ -60,7 +69,9 @@ impl Bug {
             | Bug::ServesWhatIsGone
             | Bug::SharesTooMuch => 1000,
             Bug::RunsFinishedAgain => 100,
-            Bug::StartsBeforeInputs => 200,
+            Bug::StartsBeforeInputs | Bug::PlansTooFew | Bug::GathersTooFew | Bug::GathersEarly => {
+                200
+            }
             _ => 20,
         }
     }
@@ -75,6 +86,9 @@ impl Bug {
             Bug::StartsBeforeInputs => Invariant::InputsFirst,
             Bug::EndsBeforeItIsGone => Invariant::Slots,
             Bug::SharesTooMuch => Invariant::NamedSlots,
+            Bug::PlansTooFew => Invariant::Listed,
+            Bug::GathersTooFew => Invariant::Gathers,
+            Bug::GathersEarly => Invariant::EndsWithInstances,
             Bug::NeverTells => Invariant::Ends,
             Bug::RunsFinishedAgain => Invariant::NotRepeated,
             Bug::PublishesNothing | Bug::ServesWhatIsGone => Invariant::BytesFirst,

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wick_core::{RunState, Token};
-use wick_engine::{CancelHandle, Engine, Parts, RunOptions, Slots};
-use wick_plan::{Plan, Selection};
+use wick_engine::{CancelHandle, Engine, Expander, Parts, RunOptions, Slots};
+use wick_plan::{Join, KnownList, Plan, Selection};
 use wick_store::{Search, Store};
 
 use crate::bugs::Bug;
@@ -246,10 +246,13 @@ impl Course {
             return;
         }
         let state = self.state();
-        // A doomed stage may be one that a condition leaves out, or that nobody asked for.
-        let may_succeed = !doomed
-            || self.has_selected
-            || self.plan.stages.iter().any(|stage| stage.condition.is_some());
+        // A doomed stage may be one that a condition leaves out, or that nobody asked for, or that
+        // is written for a list without items.
+        let may_be_left_out = |stage: &wick_plan::PlannedStage| {
+            stage.condition.is_some() || (stage.foreach.is_some() && Nature::of(stage).is_doomed)
+        };
+        let may_succeed =
+            !doomed || self.has_selected || self.plan.stages.iter().any(may_be_left_out);
         let is_as_expected = match state {
             Some(RunState::Failed) => doomed,
             Some(RunState::Succeeded) => may_succeed,
@@ -268,17 +271,32 @@ impl Course {
         let Some(run) = disk.tables.runs.last() else { return };
         let there = lock(&self.lab.artifacts);
         let mut wrong = None;
-        for (index, stage) in self.plan.indexed() {
-            let place = index.get();
-            if !run.stages.get(place).is_some_and(|row| row.state.has_outputs()) {
-                continue;
-            }
+        let made = |stage: &wick_plan::PlannedStage, port: &wick_core::PortName| {
+            let place = run.place(&stage.name)?;
             let outputs = disk.tables.outputs_of(run, place);
-            let inputs = stage.inputs.iter().map(|input| {
-                let made = disk.tables.outputs_of(run, input.from()[0].get());
-                made.iter().find(|made| made.port == *input.output()).map(|made| made.digest)
+            outputs.iter().find(|made| made.port == *port).map(|made| made.digest)
+        };
+        let lists = self.plan.stages.iter().filter_map(|stage| {
+            let list = stage.foreach.as_ref()?;
+            let maker = self.plan.stage(list.from);
+            let items = graphs::value(&made(maker, &list.output)?).as_array()?.clone();
+            Some(KnownList { stage: maker.name.clone(), output: list.output.clone(), items })
+        });
+        let grown = graphs::grown(&self.plan, &lists.collect::<Vec<_>>());
+        // A stage that stands for instances makes nothing itself.
+        for stage in grown.stages.iter().filter(|stage| stage.foreach.is_none()) {
+            let place = run.place(&stage.name);
+            let Some(place) = place.filter(|place| run.stages[*place].state.has_outputs()) else {
+                continue;
+            };
+            let outputs = disk.tables.outputs_of(run, place);
+            let inputs = stage.inputs.iter().flat_map(|input| {
+                let from = graphs::spread(&grown, input.from()).into_iter();
+                from.map(|from| made(grown.stage(from), input.output()))
             });
-            let inputs: Option<Vec<_>> = inputs.collect();
+            // Where one of several is enough, the others may be missing.
+            let inputs: Option<Vec<_>> =
+                inputs.filter(|made| made.is_some() || stage.join == Join::All).collect();
             for planned in &stage.outputs {
                 let made = outputs.iter().find(|output| output.port == planned.port);
                 let expected =
@@ -324,7 +342,8 @@ impl Course {
         let token = self.dice.next() >> 1;
         lock(&self.lab.processes).insert(process, Machine { host, skew, token });
         let is_plain = command.selection == Selection::default();
-        self.lab.judge().drive_begins(process, command.slots, command.use_cache, is_plain);
+        let plan = command.plan.clone();
+        self.lab.judge().drive_begins(process, plan, command.slots, command.use_cache, is_plain);
         self.lab.note(|| {
             let word = if command.rerun { "rerun" } else { "run" };
             format!("{process:?} on machine {host}: {word}, {:?}", command.slots)
@@ -487,6 +506,7 @@ async fn carry_out(lab: Arc<Lab>, command: Command) {
     (options.slots, options.use_cache, options.keep_going) = (slots, use_cache, keep_going);
     options.rerun = newest.filter(|_| rerun);
     options.named_slots = graphs::named();
+    options.expander = Some(expander(&lab, &plan));
     (options.cancel, options.selection) = (cancel, selection);
     let mut watcher = Watcher { lab: lab.clone(), run: None };
     let result = engine.execute(&plan, options, &mut watcher).await;
@@ -497,4 +517,22 @@ async fn carry_out(lab: Arc<Lab>, command: Command) {
     let engine = lock(&lab.processes).get(&process).copied().unwrap_or_default().token;
     lab.judge().command_ended(&lab, Token(engine), &result);
     lab.scheduler.kill(process);
+}
+
+/// Plans the instances of the lists that a run has made.
+fn expander(lab: &Arc<Lab>, plan: &Arc<Plan>) -> Expander {
+    let (lab, plan) = (lab.clone(), plan.clone());
+    Expander::new(move |mut lists| {
+        for list in &mut lists {
+            if lab.has_bug(Bug::PlansTooFew) {
+                list.items.pop();
+            }
+        }
+        let (plan, wait) = (plan.clone(), lab.dice().wait(Duration::from_millis(10)));
+        let sleep = lab.scheduler.sleep(wait);
+        Box::pin(async move {
+            sleep.await;
+            Ok(graphs::grown(&plan, &lists))
+        })
+    })
 }

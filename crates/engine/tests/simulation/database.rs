@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Fingerprint, Output, RunId, RunState, StageName,
-    StageOrigin, Timestamp, Token,
+    AttemptState, Effect, Event, EventBody, Fingerprint, KindName, Output, RunId, RunState,
+    SkipReason, StageName, StageOrigin, Timestamp, Token,
 };
 use wick_store::{
     ArtifactRecord, CachedOutputs, EngineId, InputRecord, LEASE_MICROS, Lease, Marks, NewRun,
@@ -50,7 +50,12 @@ pub struct Held {
 #[derive(Debug, Clone)]
 pub struct Stage {
     pub name: StageName,
+    pub kind: KindName,
+    /// The place of the stage that it is an instance of, if that has a list.
+    pub template: Option<usize>,
     pub state: AttemptState,
+    /// Why it is skipped.
+    pub because: Option<SkipReason>,
     pub fingerprint: Option<Fingerprint>,
     pub attempts: u32,
     /// Whose outputs are its own: an attempt of it, or one of another run.
@@ -118,15 +123,8 @@ impl Tables {
             return Err(refusal("the id is taken"));
         }
         let lease = Lease { run: new.id.clone(), engine: engine.token };
-        let stage = |name: &StageName| Stage {
-            name: name.clone(),
-            state: AttemptState::Queued,
-            fingerprint: None,
-            attempts: 0,
-            source: None,
-        };
         self.runs.push(Arc::new(Run {
-            stages: new.stages.iter().map(|(name, _)| stage(name)).collect(),
+            stages: new.stages.iter().map(|(name, kind)| Stage::new(name, kind, None)).collect(),
             new: Arc::new(new),
             state: RunState::Running,
             started: now,
@@ -159,8 +157,10 @@ impl Tables {
         }
         let last_event = run.lose_attempts(last_event, now);
         for stage in &mut run.stages {
-            if !stage.state.has_outputs() && !left.contains(&stage.name) {
-                stage.state = AttemptState::Queued;
+            // Instances wait for their list, which queues them again.
+            let stays = stage.template.is_some() || left.contains(&stage.name);
+            if !stage.state.has_outputs() && !stays {
+                (stage.state, stage.because) = (AttemptState::Queued, None);
             }
         }
         (run.state, run.finished) = (RunState::Running, None);
@@ -260,8 +260,7 @@ impl Tables {
 
     pub fn artifacts(&self, id: &RunId) -> Vec<ArtifactRecord> {
         let Some(run) = self.run(id) else { return Vec::new() };
-        let stages = run.stages.iter().enumerate();
-        stages
+        run.shown()
             .flat_map(|(place, stage)| {
                 self.outputs_of(run, place).iter().map(|output| ArtifactRecord {
                     stage: stage.name.clone(),
@@ -297,7 +296,7 @@ impl Tables {
                 read.insert(place, inputs.iter().map(record).collect());
             }
         }
-        read.into_values().flatten().collect()
+        run.shown().filter_map(|(place, _)| read.remove(&place)).flatten().collect()
     }
 }
 
@@ -312,7 +311,30 @@ impl Held {
     }
 }
 
+impl Stage {
+    fn new(name: &StageName, kind: &KindName, template: Option<usize>) -> Self {
+        Self {
+            name: name.clone(),
+            kind: kind.clone(),
+            template,
+            state: AttemptState::Queued,
+            because: None,
+            fingerprint: None,
+            attempts: 0,
+            source: None,
+        }
+    }
+}
+
 impl Run {
+    /// The stages with their places as they are shown: instances after the stage that stands for
+    /// them.
+    fn shown(&self) -> impl Iterator<Item = (usize, &Stage)> {
+        let mut stages: Vec<(usize, &Stage)> = self.stages.iter().enumerate().collect();
+        stages.sort_by_key(|(place, stage)| (stage.template.unwrap_or(*place), *place));
+        stages.into_iter()
+    }
+
     pub fn place(&self, stage: &StageName) -> Option<usize> {
         self.stages.iter().position(|row| row.name == *stage)
     }
@@ -363,7 +385,7 @@ impl Run {
         let place = self
             .place(stage)
             .ok_or_else(|| StoreError::Refused(format!("stage {stage}: it is not in the run")))?;
-        let state = &mut self.stages[place].state;
+        let Stage { state, because, .. } = &mut self.stages[place];
         let fits = match next {
             AttemptState::Queued => matches!(state, AttemptState::Failed | AttemptState::Lost),
             next => state.can_become(next),
@@ -372,7 +394,7 @@ impl Run {
             let reason = format!("stage {stage}: it is {state}, which no {next} follows");
             return Err(StoreError::Refused(reason));
         }
-        *state = next;
+        (*state, *because) = (next, None);
         Ok(place)
     }
 
@@ -430,8 +452,9 @@ impl Run {
                 self.stages[place].fingerprint = Some(*fingerprint);
                 self.stages[place].source = Some(Source::Origin(origin.clone()));
             }
-            EventBody::StageSkipped { stage, .. } => {
-                self.step(stage, AttemptState::Skipped)?;
+            EventBody::StageSkipped { stage, reason } => {
+                let place = self.step(stage, AttemptState::Skipped)?;
+                self.stages[place].because = Some(reason.clone());
             }
             EventBody::StageCancelled { stage } => {
                 let running = self.place(stage).map(|place| self.stages[place].state);
@@ -453,11 +476,53 @@ impl Run {
                 let place = place.ok_or_else(|| {
                     StoreError::Refused(format!("stage {stage}: it cannot be done again"))
                 })?;
-                self.stages[place].state = AttemptState::Queued;
-                self.stages[place].source = None;
+                let row = &mut self.stages[place];
+                (row.state, row.because) = (AttemptState::Queued, None);
+                (row.source, row.fingerprint) = (None, None);
             }
-            EventBody::StageExpanded { stage, .. } | EventBody::StageGathered { stage, .. } => {
-                return Err(StoreError::Refused(format!("stage {stage}: no instances here")));
+            EventBody::StageExpanded { stage, instances } => self.expand(stage, instances)?,
+            EventBody::StageGathered { stage, state } => {
+                let place = self.place(stage).filter(|place| {
+                    let stands = self.stages[*place].state == AttemptState::Running;
+                    stands && state.is_final() && *state != AttemptState::Cached
+                });
+                let place = place.ok_or_else(|| {
+                    StoreError::Refused(format!("stage {stage}: it stands for no instances"))
+                })?;
+                self.stages[place].state = *state;
+            }
+        }
+        Ok(())
+    }
+
+    /// A list is known. Instances that were there before keep what they have made, and those that
+    /// are no longer in the list make nothing any more.
+    fn expand(
+        &mut self,
+        stage: &StageName,
+        instances: &[(StageName, KindName)],
+    ) -> StoreResult<()> {
+        let template = self.step(stage, AttemptState::Running)?;
+        let mut listed = Vec::new();
+        for (name, kind) in instances {
+            let place = self.place(name).unwrap_or(self.stages.len());
+            if place == self.stages.len() {
+                self.stages.push(Stage::new(name, kind, Some(template)));
+            }
+            if self.stages[place].template != Some(template) || listed.contains(&place) {
+                return Err(StoreError::Refused(format!("stage {name}: it is no new instance")));
+            }
+            listed.push(place);
+            let row = &mut self.stages[place];
+            row.because = None;
+            if !row.state.has_outputs() {
+                row.state = AttemptState::Queued;
+            }
+        }
+        for (place, row) in self.stages.iter_mut().enumerate() {
+            if row.template == Some(template) && !listed.contains(&place) {
+                (row.state, row.because) = (AttemptState::Skipped, Some(SkipReason::NoItem));
+                (row.source, row.fingerprint) = (None, None);
             }
         }
         Ok(())
@@ -499,13 +564,10 @@ impl Run {
     }
 
     pub fn stage_records(&self) -> Vec<StageRecord> {
-        let kinds = self.new.stages.iter().map(|(_, kind)| kind);
-        self.stages
-            .iter()
-            .zip(kinds)
-            .map(|(stage, kind)| StageRecord {
+        self.shown()
+            .map(|(_, stage)| StageRecord {
                 stage: stage.name.clone(),
-                kind: kind.clone(),
+                kind: stage.kind.clone(),
                 state: stage.state,
                 fingerprint: stage.fingerprint,
                 attempts: stage.attempts,
@@ -513,8 +575,8 @@ impl Run {
                     Some(Source::Origin(origin)) => Some(origin.clone()),
                     _ => None,
                 },
-                because: None,
-                template: None,
+                because: stage.because.clone(),
+                template: stage.template.map(|place| self.stages[place].name.clone()),
                 started: None,
                 finished: None,
                 failure: None,

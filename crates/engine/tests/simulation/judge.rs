@@ -4,6 +4,8 @@
 //! executor, and what the reporter is told. It believes neither the engine nor the database, but
 //! keeps books of its own.
 
+mod instances;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,10 @@ use wick_core::{
 };
 use wick_engine::executor::Submission;
 use wick_engine::{Began, EngineError, EngineResult, RunOutcome, Slots, Totals};
-use wick_plan::{Join, Plan, Resources};
+use wick_plan::{InputSource, Join, Plan, Resources};
 use wick_store::{Lease, StoreError};
 
-use crate::database::Tables;
+use crate::database::{Run, Tables};
 use crate::lab::Lab;
 use crate::scheduler::{ProcessId, lock};
 
@@ -31,6 +33,12 @@ pub enum Invariant {
     WriteAhead,
     /// A stage starts only when what it needs is published.
     InputsFirst,
+    /// A stage that is written for a list has an instance for each item of it, and no other.
+    Listed,
+    /// A stage that gathers reads of every instance of the present list what that has published.
+    Gathers,
+    /// A stage that stands for instances ends when they have, as the worst of them.
+    EndsWithInstances,
     /// What was acknowledged stays.
     Remembered,
     /// Every run comes to its end, with every stage in a final state.
@@ -57,6 +65,7 @@ pub struct Violation {
 /// A drive, as the judge knows it.
 #[derive(Debug, Clone)]
 pub struct Drive {
+    pub plan: Arc<Plan>,
     pub slots: Slots,
     pub use_cache: bool,
     /// Whether nothing was to be done anew.
@@ -91,6 +100,8 @@ pub struct Judge {
     /// The token of each attempt that runs, by run and stage.
     running: BTreeMap<(RunId, StageName), (u32, Token)>,
     published: BTreeMap<(RunId, StageName), u32>,
+    /// The instances of the present list of each stage that has one.
+    listed: BTreeMap<(RunId, StageName), Vec<StageName>>,
     /// What was last published for each fingerprint.
     fingerprints: BTreeMap<Fingerprint, Vec<Digest>>,
     losses: u64,
@@ -130,6 +141,7 @@ impl Judge {
     pub fn drive_begins(
         &mut self,
         process: ProcessId,
+        plan: Arc<Plan>,
         slots: Slots,
         use_cache: bool,
         is_plain: bool,
@@ -141,8 +153,8 @@ impl Judge {
             .map(|(fingerprint, _)| *fingerprint)
             .collect();
         let losses_before = self.losses;
-        self.drives
-            .insert(process, Drive { slots, use_cache, is_plain, published_before, losses_before });
+        let drive = Drive { plan, slots, use_cache, is_plain, published_before, losses_before };
+        self.drives.insert(process, drive);
     }
 
     /// A process got the lease of a run.
@@ -197,7 +209,17 @@ impl Judge {
                     self.publishes(lab, run, stage, 0, outputs);
                     self.is_served_as_seen(process, stage, outputs);
                 }
-                EventBody::StageRequeued { stage } => self.begins_anew(run, stage),
+                // A stage that stands for instances makes nothing itself.
+                EventBody::StageRequeued { stage }
+                    if self.listed.contains_key(&(run.clone(), stage.clone())) => {}
+                EventBody::StageRequeued { stage } => self.begins_anew(process, run, stage),
+                EventBody::StageExpanded { stage, instances } => {
+                    let names = instances.iter().map(|(name, _)| name.clone()).collect();
+                    self.is_expanded(process, run, stage, names, after);
+                }
+                EventBody::StageGathered { stage, state } => {
+                    self.is_gathered(run, stage, *state, after);
+                }
                 EventBody::RunFinished { state } => {
                     self.leases.remove(run);
                     self.ended.insert(lease.engine.0, *state);
@@ -236,10 +258,14 @@ impl Judge {
     }
 
     /// What a stage had published does not count any more, for which there must be a reason.
-    fn begins_anew(&mut self, run: &RunId, stage: &StageName) {
+    fn begins_anew(&mut self, process: ProcessId, run: &RunId, stage: &StageName) {
         // What somebody asked for may have changed what this stage reads, in an earlier drive too.
         let is_asked_for = self.drives.values().any(|drive| !drive.is_plain);
-        let is_upset = is_asked_for || self.losses > 0 || self.changes > 0 || !self.all_readable;
+        let is_upset = is_asked_for
+            || self.losses > 0
+            || self.changes > 0
+            || !self.all_readable
+            || self.may_read_more(process, run, stage);
         self.check(is_upset, Invariant::NotRepeated, || {
             format!("{stage} of {run} is to be done again for no reason")
         });
@@ -357,12 +383,7 @@ impl Judge {
         self.last_worker
     }
 
-    fn needs_are_met(
-        &mut self,
-        tables: &Tables,
-        run: &crate::database::Run,
-        submission: &Submission,
-    ) {
+    fn needs_are_met(&mut self, tables: &Tables, run: &Run, submission: &Submission) {
         let planned = submission.planned();
         let plan: &Plan = &submission.plan;
         let states: Vec<Option<AttemptState>> = planned
@@ -374,22 +395,36 @@ impl Judge {
             Join::All => states.iter().all(has),
             Join::Any => {
                 states.iter().all(|state| state.is_some_and(AttemptState::is_final))
-                    && states.iter().any(has)
+                    && (states.iter().any(has) || self.has_partly(run, submission))
             }
         };
         self.check(are_met, Invariant::InputsFirst, || {
             format!("{} starts, but what it needs is {states:?}", planned.name)
         });
-        for (input, submitted) in planned.inputs.iter().zip(&submission.inputs) {
-            let from = input.from()[0];
-            let place = run.place(&plan.stage(from).name);
-            let outputs = place.map(|place| tables.outputs_of(run, place)).unwrap_or_default();
-            let made = outputs.iter().find(|output| output.port == *input.output());
-            let made: Option<Digest> = made.map(|output| output.digest);
-            self.check(made == Some(submitted.digest), Invariant::InputsFirst, || {
-                format!("{} reads {}, but {made:?} is published", planned.name, submitted.digest)
-            });
+        let mut published = Vec::new();
+        for input in &planned.inputs {
+            let gathers = matches!(input.source, InputSource::Gather { .. });
+            let from = input.from().iter().map(|from| plan.stage(*from));
+            for name in from.flat_map(|from| self.instances_of(run, from)) {
+                let place = run.place(&name);
+                let has_ended_well = place.is_some_and(|p| run.stages[p].state.has_outputs());
+                if !has_ended_well && planned.join == Join::Any {
+                    continue;
+                }
+                let outputs = place.map(|place| tables.outputs_of(run, place)).unwrap_or_default();
+                let made = outputs.iter().find(|output| output.port == *input.output());
+                let item = gathers.then(|| name.labels_for(&planned.name));
+                published.push((input.port.clone(), item, made.map(|output| output.digest)));
+            }
         }
+        let read = submission.inputs.iter();
+        let read: Vec<_> =
+            read.map(|read| (read.port.clone(), read.item.clone(), Some(read.digest))).collect();
+        let gathers = published.iter().chain(&read).any(|(_, item, _)| item.is_some());
+        let invariant = if gathers { Invariant::Gathers } else { Invariant::InputsFirst };
+        self.check(read == published, invariant, || {
+            format!("{} reads {read:?}, but published is {published:?}", planned.name)
+        });
     }
 
     /// A worker's process is gone.

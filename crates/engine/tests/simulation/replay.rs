@@ -77,7 +77,12 @@ pub async fn compare(
         same("the run", &record.state, &run.state)?;
         let standing = |stages: Vec<wick_store::StageRecord>| -> Vec<_> {
             let stages = stages.into_iter();
-            stages.map(|row| (row.stage, row.state, row.fingerprint, row.attempts)).collect()
+            stages
+                .map(|row| {
+                    let stands = (row.state, row.because, row.attempts);
+                    (row.stage, row.template, stands, row.fingerprint)
+                })
+                .collect()
         };
         let stages = standing(store.stages(id).await.map_err(told)?);
         same("the stages", &stages, &standing(run.stage_records()))?;

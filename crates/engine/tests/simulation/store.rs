@@ -134,6 +134,15 @@ impl Store for SimulatedStore {
             self.append_later(lease, ends);
             return self.append_as_told(lease, rest).await;
         }
+        let gathers = |event: &Event| matches!(event.body, EventBody::StageGathered { .. });
+        if events.iter().any(gathers) && self.lab.has_bug(Bug::GathersEarly) {
+            let (ends, rest) = events
+                .iter()
+                .cloned()
+                .partition(|event| matches!(&event.body, EventBody::AttemptFinished { .. }));
+            self.append_later(lease, ends);
+            return self.append_as_told(lease, rest).await;
+        }
         if self.lab.has_bug(Bug::LaunchesUnrecorded) {
             self.append_later(lease, events.to_vec());
             return Ok(());
