@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use wick_core::{AttemptState, RunState, SkipReason};
+use wick_core::{
+    AttemptState, Event, EventBody, KindName, RunState, SkipReason, StageName, Timestamp, Token,
+};
 use wick_engine::{
     Began, EngineError, Expander, Preview, PreviewDecision, Reporter, RunOptions, RunOutcome,
     Silent, Totals,
 };
 use wick_plan::Selection;
+use wick_store::EngineId;
 
 use crate::{Project, check};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("the_best_is_chosen_gathered_and_judged", the_best_is_chosen_gathered_and_judged),
     ("a_list_is_written_for_and_taken_up", a_list_is_written_for_and_taken_up),
+    ("instances_end_whose_list_is_not_made_again", instances_end_whose_list_is_not_made_again),
     ("parts_of_a_run_are_asked_for", parts_of_a_run_are_asked_for),
     ("previews_come_true", previews_come_true),
     ("a_cancel_from_outside_is_heard", a_cancel_from_outside_is_heard),
@@ -195,6 +199,31 @@ fn a_list_is_written_for_and_taken_up() {
     project.write("list.json", "[]");
     let empty = project.execute(project.growing());
     assert_eq!(project.shown(&empty), ["folds succeeded", "fit succeeded", "last succeeded"]);
+}
+
+/// An engine dies as soon as the instances are there, and the next one is cancelled at once.
+fn instances_end_whose_list_is_not_made_again() {
+    let project = folds();
+    project.write("broken2", "");
+    let first = project.execute(project.growing());
+    let stage = |name: &str| StageName::new(name).expect("a name");
+    let names = ["fit[fold=1]", "fit[fold=2]", "fit[fold=3]"];
+    let kind: KindName = "command".parse().expect("a name");
+    let instances = names.iter().map(|name| (stage(name), kind.clone())).collect();
+    let engine = EngineId { host: "gone".into(), pid: 1, process_start: 1, token: Token(1) };
+    project.runtime.block_on(async {
+        let now = Timestamp(1);
+        let lease = project.store.take_run(&first.run, &[], &engine, now).await.expect("taken");
+        let body = EventBody::StageExpanded { stage: stage("fit"), instances };
+        project.store.append(&lease, &[Event { time: now, body }]).await.expect("recorded");
+    });
+    let options = project.asked(Some(&first), Selection::default());
+    options.cancel.kill();
+    let second = project.execute(options);
+    assert_eq!((second.began, second.state), (Began::TakenUp, RunState::Cancelled));
+    let fit = project.state(&first.run, "fit[fold=2]");
+    assert_eq!(fit, AttemptState::Cancelled, "it waited for a list, and the run has ended");
+    assert_eq!(second.totals.done(), second.totals.stages);
 }
 
 /// a -> b -> c, and d beside them.
