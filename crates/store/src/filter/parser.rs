@@ -146,6 +146,11 @@ impl<'a> Parser<'a> {
             if all.len() == MAX_FIELDS {
                 return Err(self.error(format!("these are more than {MAX_FIELDS} fields")));
             }
+            if self.peek() == &Token::End {
+                return Err(self
+                    .error("a name is missing here")
+                    .help("such as metrics.accuracy, params.lr, tags.team or state"));
+            }
             all.push(one(self)?);
             match self.peek() {
                 Token::End => return Ok(all),

@@ -277,6 +277,13 @@ fn orders_and_columns_are_lists_of_fields() {
     assert_eq!(shown, ["metrics.`evaluate.accuracy` desc", "started", "name"]);
     assert_eq!(parse_order("started dsc").expect_err("a word").message, "this is not a direction");
     assert_eq!(parse_order("started,").expect_err("a comma").span, 8..8);
+    for nothing in ["", "name,"] {
+        let error = parse_columns(nothing).expect_err("no name");
+        assert_eq!(
+            (error.message.as_str(), error.span.start),
+            ("a name is missing here", nothing.len())
+        );
+    }
     let columns = parse_columns("params.lr , run.name").expect("columns");
     let names: Vec<&str> = columns.iter().map(Column::name).collect();
     assert_eq!(names, ["params.lr", "run.name"]);
