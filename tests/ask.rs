@@ -262,6 +262,14 @@ fn people_say_something_of_runs() {
     sandbox.wick(&["tag", first, "team"]).ends_with(2).says(&["a tag is KEY=VALUE"]);
     sandbox.wick(&["star", first, "--remove"]).ends_with(0);
 
+    // What somebody wrote moves no cursor of whoever reads it.
+    sandbox.wick(&["note", first, "red\u{1b}[31m"]).ends_with(0);
+    sandbox.wick(&["tag", first, "color=\u{1b}[31m"]).ends_with(0);
+    for asked in [&["show", first][..], &["runs", "--columns", "note, tags.color"]] {
+        let shown = sandbox.wick(asked).ends_with(0).says(&["red [31m"]);
+        assert!(!shown.stdout.contains('\u{1b}'), "{shown:?}");
+    }
+
     // Nothing is said of one run where another is not there.
     sandbox.wick(&["star", first, "zzzzzzzz"]).ends_with(2);
     let told = sandbox.json(&["tag", first, "-o", "json"]);
@@ -340,7 +348,12 @@ fn a_metric_has_a_trend() {
     assert_eq!(page["runs"][0]["run"], json!(runs[1]));
     let csv = sandbox.wick(&["trend", "loss", "-o", "csv"]).ends_with(0).stdout;
     assert_eq!(csv.lines().count(), 5);
-    sandbox.wick(&["trend", "train.lsos"]).ends_with(2).says(&["no run has the metric"]);
+    for asked in
+        [&["trend", "train.lsos"][..], &["best", "--metric", "train.lsos", "--mode", "min"]]
+    {
+        let expect = ["no run has the metric", "did you mean `train.loss`?"];
+        sandbox.wick(asked).ends_with(2).says(&expect);
+    }
     sandbox.wick(&["trend", "loss", "params.rate <"]).ends_with(2);
     sandbox.wick(&["trend", "loss", "params.rate > 9"]).ends_with(0).says(&["no run is like that"]);
 }

@@ -154,6 +154,7 @@ fn show_prints_the_pipeline_as_it_was_run() {
     let shown = sandbox.wick(&["show", &first, "--pipeline"]).ends_with(0);
     assert_eq!(shown.stdout, CURVE);
     sandbox.wick(&["show", &first]).ends_with(0).says(&["Params", "Stages", "Environment"]);
+    sandbox.wick(&["show", "--diff"]).ends_with(0).says(&["in no git repository"]);
 }
 
 #[test]

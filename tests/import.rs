@@ -39,6 +39,13 @@ fn runs_of_mlflow_are_imported_once() {
     sandbox.wick(&["artifacts", &id, "--export", "out"]).ends_with(0);
     assert_eq!(sandbox.read("out/mlflow/artifacts/sub/hello.txt"), "hello\n");
     sandbox.wick(&["show", &id]).ends_with(0).says(&["mlflow", "first try"]);
+    // What did not succeed is told as what it is: there is nothing here to read or to run again.
+    let shown = sandbox.wick(&["show", "still running"]).ends_with(0).stdout;
+    assert!(shown.contains("it had not ended when it was imported"), "{shown}");
+    for wrong in ["wick rerun", "wick logs", "its engine died", "mlflow ()"] {
+        assert!(!shown.contains(wrong), "{wrong}:\n{shown}");
+    }
+    sandbox.wick(&["rerun", "child"]).ends_with(2).says(&["was imported"]);
 
     let again = sandbox.json(&["import", "mlflow", &place, "-o", "json"]);
     assert_eq!((&again["imported"], &again["kept"]), (&0.into(), &4.into()));

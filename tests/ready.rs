@@ -112,10 +112,18 @@ fn the_best_of_a_grid_is_registered_if_it_is_good_enough() {
     sandbox.wick(&["run", "iris-grid.yaml"]).ends_with(0).says(&["10 succeeded"]);
     assert!(metric(&sandbox, "evaluate", "accuracy") >= 0.9);
     sandbox.wick(&["models"]).ends_with(0).says(&["iris-grid"]);
+    sandbox.wick(&["lineage", "iris-grid:1"]).ends_with(0).says(&["parts", "iris.csv"]);
+    let expect = ["model iris-grid has no version or alias `9`", "it has 1 version"];
+    sandbox.wick(&["lineage", "iris-grid:9"]).ends_with(2).says(&expect);
     // Nothing is good enough now: all is cached, and only the registration is decided anew.
     let asked = sandbox.wick(&["run", "iris-grid.yaml", "-p", "enough=1.1"]);
     asked.ends_with(0).says(&["9 cached, 1 skipped", "metrics.evaluate.accuracy is"]);
     let states = sandbox.states("@last");
     let register = states.iter().find(|(stage, _)| stage == "register");
     assert_eq!(register.map(|(_, state)| state.as_str()), Some("skipped"), "{states:?}");
+    // Whoever throws a model's run away is told what goes with it.
+    sandbox.wick(&["delete", &sandbox.runs()[0], &sandbox.runs()[1]]).ends_with(0);
+    let lost = "with these runs goes what tells where `iris-grid:1` came from";
+    sandbox.wick(&["gc"]).ends_with(0).says(&[lost]);
+    sandbox.wick(&["gc", "--yes"]).ends_with(0).says(&[lost]);
 }

@@ -48,6 +48,26 @@ pub async fn find_run(store: &dyn Store, text: &str) -> CommandResult<RunId> {
     }
 }
 
+/// The error for a metric that no run has, with the one of the last run that may be meant.
+pub async fn no_such_metric(store: &dyn Store, name: &str) -> CommandResult<CommandError> {
+    let error = CommandError::invalid(format!("no run has the metric `{name}`"));
+    let mut known = Vec::new();
+    if let [last] = store.find_runs("@last").await?.as_slice() {
+        for metric in store.latest_metrics(last).await? {
+            known.push(format!("{}.{}", metric.stage, metric.key));
+            known.push(metric.key.to_string());
+        }
+    }
+    known.sort();
+    known.dedup();
+    Ok(match wick_pipeline::suggest::nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error
+            .hint("`wick metrics` lists those of the last run")
+            .hint("it is called `key`, for any stage, or `stage.key`"),
+    })
+}
+
 /// The run and the name in it that were typed. A name alone is looked for in the last run:
 /// `wick logs train` is what people type first.
 pub async fn find_run_and_name(

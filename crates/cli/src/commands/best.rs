@@ -8,6 +8,7 @@ use wick_store::{ColumnValue, RunPage, Search};
 use crate::args::{BestArgs, GlobalArgs, Mode};
 use crate::error::{CommandError, CommandResult, ExitCode};
 use crate::filter;
+use crate::history::no_such_metric;
 use crate::render::style::run_paint;
 use crate::render::{Cell, Paint, Table, Ui, human};
 use crate::session::Session;
@@ -92,9 +93,7 @@ pub async fn best(args: &BestArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     let session = Session::here(global, ui).await?;
     let page = session.store.search(&query).await?;
     if page.runs.is_empty() && !is_filtered {
-        return Err(CommandError::invalid(format!("no run has the metric `{}`", args.metric))
-            .hint("`wick metrics` lists those of the last run")
-            .hint("it is called `key`, for any stage, or `stage.key`"));
+        return Err(no_such_metric(&*session.store, &args.metric).await?);
     }
     let mut params = Vec::with_capacity(page.runs.len());
     for run in &page.runs {

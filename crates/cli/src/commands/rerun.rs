@@ -37,6 +37,10 @@ pub async fn prepare(
         .run(&id)
         .await?
         .ok_or_else(|| CommandError::from(wick_store::StoreError::NoRun(id.clone())))?;
+    if run.pipeline_path.is_empty() {
+        let error = format!("run {id} was imported: there is no pipeline to run again");
+        return Err(CommandError::invalid(error).hint(format!("`wick show {id}` tells of it")));
+    }
     let mut file = PipelineFile::read(Path::new(&run.pipeline_path)).map_err(|error| {
         error
             .context(format!("the pipeline of run {id} is not where it was"))

@@ -193,6 +193,8 @@ pub async fn next_commands(
                 next.push((command, "what differs from the run before"));
             }
         }
+        // What was imported cannot be run here.
+        _ if run.pipeline_path.is_empty() => {}
         RunState::Failed | RunState::Cancelled | RunState::Interrupted | RunState::Running => {
             let rerun = if name == "@last" {
                 format!("wick rerun{flag}")
@@ -262,6 +264,7 @@ pub fn failure_reports(project: &Project, history: &RunHistory, style: Style) ->
             FailureReport {
                 stage,
                 attempt,
+                is_imported: history.run.pipeline_path.is_empty(),
                 folder: Project::shown(&folder),
                 log: &log,
                 log_is_cut,

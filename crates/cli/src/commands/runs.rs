@@ -84,15 +84,18 @@ fn nothing(args: &RunsArgs) -> &'static str {
     }
 }
 
+/// On a terminal narrower than this the stages are left out: the state says most of them.
+const WIDE: u16 = 100;
+
 /// The runs as a table. Columns that were asked for stand in the place of what is shown else.
 fn table(ui: &Ui, page: &RunPage, columns: &[Column], asked: bool) -> String {
     let has_names = page.runs.iter().any(|run| called(run).is_some());
     let mut header = vec!["run"];
     header.extend(has_names.then_some("name"));
     header.extend(["experiment", "state", "started", "time"]);
-    if !asked {
-        header.extend(["stages", "metrics"]);
-    }
+    let has_stages = !asked && ui.width.is_none_or(|width| width >= WIDE);
+    header.extend(has_stages.then_some("stages"));
+    header.extend((!asked).then_some("metrics"));
     header.extend(columns.iter().map(Column::name));
     let now = human::now();
     let mut table = Table::new(ui, &header);
@@ -109,9 +112,8 @@ fn table(ui: &Ui, page: &RunPage, columns: &[Column], asked: bool) -> String {
             Cell::new(human::ago(run.started, now)),
             Cell::number(time),
         ]);
-        if !asked {
-            row.extend([Cell::new(stages(run)), Cell::new(metrics(run))]);
-        }
+        row.extend(has_stages.then(|| Cell::new(stages(run))));
+        row.extend((!asked).then(|| Cell::new(metrics(run))));
         let values = page.columns.get(place).map(Vec::as_slice).unwrap_or_default();
         row.extend(values.iter().map(|value| cell(value.as_ref())));
         table.row(row);

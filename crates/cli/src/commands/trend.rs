@@ -7,8 +7,9 @@ use wick_store::{ColumnValue, RunSummary, Search, Store};
 
 use super::best::mode_of;
 use crate::args::{GlobalArgs, Mode, TableFormat, TrendArgs};
-use crate::error::{CommandError, CommandResult, ExitCode};
+use crate::error::{CommandResult, ExitCode};
 use crate::filter;
+use crate::history::no_such_metric;
 use crate::render::style::run_paint;
 use crate::render::{Cell, Paint, Table, Ui, csv, human, plot};
 use crate::session::Session;
@@ -40,9 +41,7 @@ pub async fn trend(args: &TrendArgs, global: &GlobalArgs, ui: &Ui) -> CommandRes
     };
     let page = session.store.search(&query).await?;
     if page.runs.is_empty() && !is_filtered && args.page == 1 {
-        return Err(CommandError::invalid(format!("no run has the metric `{}`", args.metric))
-            .hint("`wick metrics` lists those of the last run")
-            .hint("it is called `key`, for any stage, or `stage.key`"));
+        return Err(no_such_metric(&*session.store, &args.metric).await?);
     }
     let mode = args.mode.or_else(|| mode_of(&args.metric));
     let mut values = Vec::with_capacity(page.runs.len());

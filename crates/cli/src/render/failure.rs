@@ -16,6 +16,8 @@ pub struct FailureReport<'a> {
     pub stage: &'a StageRecord,
     /// Which attempt failed last.
     pub attempt: u32,
+    /// Whether another program ran it: then there is neither a log nor a folder.
+    pub is_imported: bool,
     /// The attempt's folder.
     pub folder: String,
     /// The last lines of its log.
@@ -42,7 +44,13 @@ impl FailureReport<'_> {
         ));
         match &self.stage.failure {
             Some(failure) => self.reason(style, failure, &mut lines),
+            None if self.is_imported => {
+                lines.push("  it had not ended when it was imported".to_owned());
+            }
             None => lines.push("  its engine died while it ran".to_owned()),
+        }
+        if self.is_imported {
+            return lines.join("\n");
         }
         if self.log.is_empty() {
             lines.push(format!("  {}", style.paint(Paint::Faint, "it printed nothing")));

@@ -191,9 +191,19 @@ pub const fn cause(cause: FailureCause) -> &'static str {
     }
 }
 
+/// Text that others wrote, without what a terminal would obey; it may have several lines.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_wrote() {
+        assert_eq!(harmless("two\nlines\u{1b}[31m\r\u{9b}"), "two\nlines [31m  ");
+    }
 
     #[test]
     fn words_of_a_command_survive_the_shell() {

@@ -190,6 +190,14 @@ impl Gone {
         }
         let verb = if done { "removed" } else { "would remove" };
         ui.print(format_args!("{verb}: {}", parts.join("; ")));
+        let orphans: Vec<&str> =
+            self.runs.iter().flat_map(|run| &run.models).map(String::as_str).collect();
+        if !orphans.is_empty() {
+            ui.warn(format_args!(
+                "with these runs goes what tells where {} came from",
+                wick_pipeline::suggest::list(&orphans)
+            ));
+        }
         if self.needed > 0 {
             ui.note(format_args!(
                 "{} stay: runs that stay have taken outputs of them, or they run",

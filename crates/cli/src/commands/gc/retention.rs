@@ -1,6 +1,6 @@
 //! Which runs may go.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub struct Leaving {
     pub started: Timestamp,
     /// Why.
     pub why: Why,
+    /// The versions of models that it registered: they stay, and nothing tells any more where
+    /// they came from.
+    pub models: Vec<String>,
 }
 
 /// The rules that hold: those that were typed in the place of those of the project.
@@ -57,13 +60,13 @@ pub async fn leaving(
     rules: &Retention,
     now: Timestamp,
 ) -> CommandResult<Vec<Leaving>> {
-    let makers: HashSet<RunId> = store
-        .models()
-        .await?
-        .into_iter()
-        .flat_map(|model| model.versions)
-        .filter_map(|version| version.run)
-        .collect();
+    let mut makers: BTreeMap<RunId, Vec<String>> = BTreeMap::new();
+    for version in store.models().await?.into_iter().flat_map(|model| model.versions) {
+        let name = format!("{}:{}", version.name, version.version);
+        if let Some(run) = version.run {
+            makers.entry(run).or_default().push(name);
+        }
+    }
     // Without rules only deleted runs can go: the others need not be looked at.
     let visible = if rules.is_empty() { Visible::Deleted } else { Visible::All };
     let mut seen = HashSet::new();
@@ -80,7 +83,9 @@ pub async fn leaving(
                 && let Some(why) = why(&run, args, rules, &makers, &mut newer, now)
             {
                 let experiment = run.experiment.to_string();
-                leaving.push(Leaving { id: run.id, experiment, started: run.started, why });
+                let models = makers.remove(&run.id).unwrap_or_default();
+                let started = run.started;
+                leaving.push(Leaving { id: run.id, experiment, started, why, models });
             }
         }
         if !page.more {
@@ -93,7 +98,7 @@ fn why(
     run: &RunSummary,
     args: &GcArgs,
     rules: &Retention,
-    makers: &HashSet<RunId>,
+    makers: &BTreeMap<RunId, Vec<String>>,
     newer: &mut HashMap<String, u32>,
     now: Timestamp,
 ) -> Option<Why> {
@@ -113,6 +118,6 @@ fn why(
     let is_kept = run.marks.starred.is_some()
         || run.marks.tags.iter().any(|(key, _)| key == KEEP)
         // Where a model came from is told as long as there is the model.
-        || makers.contains(&run.id);
+        || makers.contains_key(&run.id);
     (lets_go && !is_kept).then_some(Why::Retention)
 }

@@ -40,6 +40,10 @@ pub async fn find(session: &Session, text: &str) -> CommandResult<What> {
         if let Some(version) = version(store, left, Some(right)).await? {
             return Ok(What::Model(Box::new(version)));
         }
+        // A run of that name may be meant; if there is none, the model's version was.
+        if store.find_runs(left).await?.is_empty() && is_model(store, left).await? {
+            return Err(no_version(store, left, right).await?);
+        }
         let run = find_run(store, left).await?;
         return output(store, run, right).await;
     }
@@ -100,6 +104,10 @@ async fn version(
     Ok(store.model_version(&name, reference).await?)
 }
 
+async fn is_model(store: &dyn Store, name: &str) -> CommandResult<bool> {
+    Ok(store.models().await?.iter().any(|model| model.name == *name))
+}
+
 async fn no_version(store: &dyn Store, name: &str, reference: &str) -> CommandResult<CommandError> {
     let models = store.models().await?;
     let Some(model) = models.iter().find(|model| model.name == *name) else {
@@ -110,10 +118,14 @@ async fn no_version(store: &dyn Store, name: &str, reference: &str) -> CommandRe
         model.versions.iter().flat_map(|version| version.aliases.clone()).collect();
     let error =
         CommandError::invalid(format!("model {name} has no version or alias `{reference}`"));
-    Ok(error.hint(match aliases.as_slice() {
-        [] => format!("it has {}", human::plural(model.versions.len(), "version")),
-        aliases => format!("its aliases are {}", aliases.join(", ")),
-    }))
+    let error = error.hint(format!(
+        "it has {}: `wick models {name}` lists them",
+        human::plural(model.versions.len(), "version")
+    ));
+    Ok(match aliases.as_slice() {
+        [] => error,
+        aliases => error.hint(format!("its aliases are {}", aliases.join(", "))),
+    })
 }
 
 /// `STAGE.OUTPUT` or `STAGE` of a run.

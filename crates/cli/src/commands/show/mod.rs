@@ -45,7 +45,7 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     if args.diff {
         match &history.run.git_diff {
             Some(diff) => ui.write(diff.as_bytes()),
-            None => ui.note("no diff is recorded of this run: its code was as it was committed"),
+            None => ui.note(no_diff(&history.run.environment)),
         }
         return Ok(ExitCode::Success);
     }
@@ -82,8 +82,11 @@ pub async fn show(args: &ShowArgs, global: &GlobalArgs, ui: &Ui) -> CommandResul
     if args.only.is_empty()
         && matches!(state, RunState::Failed | RunState::Cancelled | RunState::Interrupted)
     {
-        ui.print("");
-        print_next(ui, &next_commands(&shown.session, &shown.history).await?);
+        let next = next_commands(&shown.session, &shown.history).await?;
+        if !next.is_empty() {
+            ui.print("");
+            print_next(ui, &next);
+        }
     }
     Ok(ExitCode::Success)
 }
@@ -118,6 +121,14 @@ fn told(ui: &Ui, shown: &Shown, section: ShowSection, is_asked_for: bool) -> Opt
     body.map(|body| format!("{}\n{body}", ui.out.paint(Paint::Strong, title)))
 }
 
+/// Why there is no diff of the code.
+fn no_diff(environment: &Value) -> &'static str {
+    match environment.get("git").and_then(|git| git.get("commit")).is_some_and(Value::is_string) {
+        true => "no diff is recorded of this run: its code was as it was committed",
+        false => "no diff is recorded of this run: its project was in no git repository",
+    }
+}
+
 /// The first of many rows, and a line that says how many more there are.
 fn limited<'a, T>(ui: &Ui, rows: &'a [T]) -> (&'a [T], String) {
     let shown = if ui.verbosity > 0 { rows.len() } else { rows.len().min(run_view::MANY_ROWS) };
@@ -137,19 +148,20 @@ fn overview(ui: &Ui, history: &RunHistory) -> String {
     let run = &history.run;
     let mut lines = vec![run_view::headline(ui, history)];
     let mut fact = |name: &str, value: String| {
+        // Further lines stand below the first.
+        let value = value.replace('\n', "\n              ");
         lines.push(format!("  {}  {value}", ui.out.paint(Paint::Faint, format_args!("{name:10}"))));
     };
     let marks = &run.marks;
     if let Some(name) = &marks.name {
-        fact("name", ui.out.paint(Paint::Strong, name));
+        fact("name", ui.out.paint(Paint::Strong, human::harmless(name)));
     }
     if let Some(note) = &marks.note {
-        // Further lines stand below the first.
-        fact("note", note.replace('\n', "\n              "));
+        fact("note", human::harmless(note));
     }
     if !marks.tags.is_empty() {
         let tags = marks.tags.iter().map(|(key, value)| format!("{key}={value}"));
-        fact("tags", tags.collect::<Vec<_>>().join("  "));
+        fact("tags", human::harmless(&tags.collect::<Vec<_>>().join("  ")));
     }
     let now = human::now();
     if let Some(since) = marks.starred {
@@ -162,7 +174,14 @@ fn overview(ui: &Ui, history: &RunHistory) -> String {
         let text = format!("{}; `wick restore {}` takes it back", human::ago(since, now), run.id);
         fact("deleted", ui.out.paint(Paint::Warning, text));
     }
-    fact("pipeline", format!("{} ({})", run.pipeline, run.pipeline_path));
+    // What was imported has no file.
+    fact(
+        "pipeline",
+        match run.pipeline_path.as_str() {
+            "" => run.pipeline.to_string(),
+            path => format!("{} ({path})", run.pipeline),
+        },
+    );
     fact("experiment", run.experiment.to_string());
     fact("started", format!("{} UTC", run.started));
     if let Some(finished) = run.finished {
