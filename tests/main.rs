@@ -5,6 +5,7 @@ mod bucket;
 mod cancel;
 mod check;
 mod checkpoints;
+mod copying;
 mod corpus;
 mod diff;
 mod export;

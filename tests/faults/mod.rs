@@ -7,7 +7,7 @@
 mod aftermath;
 mod bytes;
 #[path = "../../crates/store/tests/store/cluster.rs"]
-mod cluster;
+pub mod cluster;
 mod disk;
 mod engines;
 mod kills;
@@ -15,7 +15,7 @@ mod locked;
 mod mixed;
 mod order;
 mod points;
-mod postgres;
+pub mod postgres;
 mod processes;
 mod random_kills;
 mod shim;

@@ -18,14 +18,14 @@ const KILLS: usize = 4;
 
 /// Says so where there is no Postgres, which is a failure where all must be tested.
 #[expect(clippy::print_stdout, reason = "whoever runs the tests must be told")]
-fn not_tested() {
+pub fn not_tested() {
     let all = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(!all, "PostgreSQL is not installed, and with CI=true it must be");
     println!("not tested: PostgreSQL (initdb, pg_ctl) is not installed here");
 }
 
 /// Makes an empty schema on the server; its URL.
-fn schema(cluster: &Cluster, name: &str) -> String {
+pub fn schema(cluster: &Cluster, name: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let url = cluster.url("public");

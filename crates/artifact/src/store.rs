@@ -14,7 +14,7 @@ use crate::error::{ArtifactError, ArtifactResult};
 use crate::folder::{Links, describe, digest_file, digest_found, walk};
 use crate::remote::Remote;
 use crate::seal::{is_sealed, protect_folder, reseal, unprotect_folder};
-use crate::take::{seal_file, seal_folder, seal_folders, sync_folder, take};
+use crate::take::{copy, seal_file, seal_folder, seal_folders, sync_folder, take};
 use crate::used;
 use crate::workspace::{Workspace, remove, sweep};
 
@@ -119,13 +119,28 @@ impl ArtifactStore {
     /// or more than the store takes; if the file system or the remote refuses. The store is then
     /// as it was, or has the artifact in its folder alone; what was at `path` may be gone.
     pub fn put(&self, path: &Path, form: impl Into<Form>) -> ArtifactResult<Stored> {
-        let stored = self.put_here(path, form.into())?;
+        let stored = self.put_here(path, form.into(), take)?;
         self.share(&stored.digest, stored.bytes)?;
         Ok(stored)
     }
 
-    /// Takes the file or folder at `path` into the folder.
-    fn put_here(&self, path: &Path, form: Form) -> ArtifactResult<Stored> {
+    /// Like [`put`](Self::put), but leaves what is at `path` as it is.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub fn put_copy(&self, path: &Path, form: impl Into<Form>) -> ArtifactResult<Stored> {
+        let stored = self.put_here(path, form.into(), copy)?;
+        self.share(&stored.digest, stored.bytes)?;
+        Ok(stored)
+    }
+
+    /// Puts the file or folder at `path`, which `bring` takes or copies, into the folder.
+    fn put_here(
+        &self,
+        path: &Path,
+        form: Form,
+        bring: fn(&Path, &Path, &fs::Metadata) -> ArtifactResult<()>,
+    ) -> ArtifactResult<Stored> {
         let metadata = fs::symlink_metadata(path).map_err(ArtifactError::io("read", path))?;
         let found = if metadata.is_dir() {
             Some(Form::Folder)
@@ -145,7 +160,7 @@ impl ArtifactStore {
         }
         let workspace = self.workspace()?;
         let held = workspace.fresh_path();
-        let stored = take(path, &held, &metadata).and_then(|()| self.put_held(&held, form));
+        let stored = bring(path, &held, &metadata).and_then(|()| self.put_held(&held, form));
         if stored.is_err() {
             // The first error is the one to tell; what stays behind is swept later.
             let _ = remove(&held);

@@ -29,12 +29,16 @@ pub(crate) fn take(path: &Path, held: &Path, metadata: &fs::Metadata) -> Artifac
             Err(error) => return Err(ArtifactError::io("move", path)(error)),
         }
     }
-    if metadata.is_dir() {
-        copy_folder(path, held)?;
-    } else {
-        fs::copy(path, held).map_err(ArtifactError::io("copy", path))?;
-    }
+    copy(path, held, metadata)?;
     remove(path)
+}
+
+/// Copies `path` to `held`, and leaves it as it is.
+pub(crate) fn copy(path: &Path, held: &Path, metadata: &fs::Metadata) -> ArtifactResult<()> {
+    if metadata.is_dir() {
+        return copy_folder(path, held);
+    }
+    fs::copy(path, held).map(drop).map_err(ArtifactError::io("copy", path))
 }
 
 fn unshare(folder: &Path) -> ArtifactResult<()> {

@@ -103,8 +103,13 @@ impl Ui {
         if let Some(first) = causes.next() {
             self.say(format_args!("{} {first}", self.err.paint(Paint::Bad, "error:")));
         }
-        for cause in causes {
-            self.say(format_args!("  {} {cause}", self.err.paint(Paint::Faint, "because:")));
+        let mut before = String::new();
+        for cause in causes.map(ToString::to_string) {
+            // Some errors tell their own cause, and it would be told twice.
+            if !before.ends_with(&cause) {
+                self.say(format_args!("  {} {cause}", self.err.paint(Paint::Faint, "because:")));
+                before = cause;
+            }
         }
         for hint in &error.hints {
             self.say(format_args!("  {} {hint}", self.err.paint(Paint::Command, "hint:")));

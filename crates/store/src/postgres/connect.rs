@@ -1,11 +1,13 @@
 //! Connecting to the database: its version, its migrations.
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use tokio::time::timeout;
 
 use crate::error::{StoreError, StoreResult};
 use crate::location::without_password;
@@ -18,6 +20,9 @@ const MAX_CONNECTIONS: u32 = 8;
 
 /// A server that does not answer for so long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that refuses connections for so long is not about to start.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What people see of `url`, and its connections, one of which is open. The database may not be
 /// a store yet.
@@ -34,13 +39,26 @@ pub(super) async fn connect(url: &str) -> StoreResult<(String, PgPool)> {
         .max_connections(MAX_CONNECTIONS)
         .min_connections(0)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(options)
-        .await
-        .map_err(|error| StoreError::Database {
-            location: location.clone(),
-            source: Box::new(error),
-        })?;
+        .connect_lazy_with(options.clone());
+    reach(&pool, &options).await.map_err(|error| StoreError::Database {
+        location: location.clone(),
+        source: Box::new(error),
+    })?;
     Ok((location, pool))
+}
+
+/// Opens the first connection. The pool waits for a server that refuses, which may be starting,
+/// and in the end tells only that it waited: what is wrong a connection of its own tells.
+async fn reach(pool: &PgPool, options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    if let Ok(opened) = timeout(PATIENCE, pool.acquire()).await {
+        return opened.map(drop);
+    }
+    match timeout(CONNECT_TIMEOUT, options.connect()).await {
+        // It is only slow.
+        Ok(Ok(connection)) => connection.close().await,
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into()),
+    }
 }
 
 /// The newest migration that this program knows.

@@ -111,6 +111,19 @@ fn many_open_a_new_store_at_once() {
 }
 
 #[test]
+fn of_a_server_that_is_not_there_the_cause_is_told() {
+    // A port that was free a moment ago.
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("its address").port()
+    };
+    let opened = block_on(open(&format!("postgres://wick:secret@127.0.0.1:{port}/none")));
+    let Err(StoreError::Database { location, source }) = opened else { panic!("it opened") };
+    assert_eq!(location, format!("postgres://wick@127.0.0.1:{port}/none"));
+    assert!(source.to_string().contains("refused"), "{source}");
+}
+
+#[test]
 fn a_newer_store_is_refused() {
     with_url(async |url| {
         PostgresStore::open(&url).await.expect("a store").close().await;

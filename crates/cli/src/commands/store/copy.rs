@@ -21,6 +21,14 @@ const PAGE: u32 = 1_000;
 /// How often a person is told how far it is, in runs.
 const TOLD_EVERY: u64 = 10_000;
 
+/// What came of the artifacts.
+#[derive(Debug, Default)]
+struct Artifacts {
+    copied: u64,
+    /// Those that are missing or damaged, or which the other place did not take.
+    left: u64,
+}
+
 pub async fn copy(args: &StoreCopyArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let session = Session::here(global, ui).await?;
     let location = match args.to.contains("://") {
@@ -34,14 +42,24 @@ pub async fn copy(args: &StoreCopyArgs, global: &GlobalArgs, ui: &Ui) -> Command
     // The bytes first: a run that is there then has what it made.
     let artifacts = match &args.artifacts {
         Some(place) => copy_artifacts(&session, place, ui).await?,
-        None => 0,
+        None => Artifacts::default(),
     };
     let copied = copy_store(&*session.store, &*to, &mut teller(ui)).await?;
     let shown = to.location();
     to.close().await;
-    tell(args, ui, &copied, artifacts, &shown)?;
+    tell(args, ui, &copied, &artifacts, &shown)?;
     if copied.different.is_empty() {
-        return Ok(ExitCode::Success);
+        return match artifacts.left {
+            0 => Ok(ExitCode::Success),
+            left => Err(CommandError::invalid(format!(
+                "{} not copied",
+                match left {
+                    1 => "one artifact was".to_owned(),
+                    left => format!("{left} artifacts were"),
+                }
+            ))
+            .hint("`wick store check --deep` shows which runs made what is missing or damaged")),
+        };
     }
     let runs: Vec<String> = copied.different.iter().take(8).map(ToString::to_string).collect();
     Err(CommandError::invalid(format!(
@@ -59,7 +77,7 @@ fn tell(
     args: &StoreCopyArgs,
     ui: &Ui,
     copied: &Copied,
-    artifacts: u64,
+    artifacts: &Artifacts,
     to: &str,
 ) -> CommandResult<()> {
     if args.output.is_json() {
@@ -71,7 +89,8 @@ fn tell(
             "kept": copied.kept,
             "under_way": copied.under_way,
             "models": copied.models,
-            "artifacts": artifacts,
+            "artifacts": artifacts.copied,
+            "artifacts_left": artifacts.left,
             "different": copied.different,
         }));
     }
@@ -82,8 +101,8 @@ fn tell(
     if copied.kept > 0 {
         words.push(format!("{} there already", copied.kept));
     }
-    if artifacts > 0 {
-        words.push(format!("{} copied", human::plural(artifacts as usize, "artifact")));
+    if artifacts.copied > 0 {
+        words.push(format!("{} copied", human::plural(artifacts.copied as usize, "artifact")));
     }
     ui.note(format_args!("{} to {to}", words.join(", ")));
     if copied.under_way > 0 {
@@ -110,26 +129,32 @@ fn teller(ui: &Ui) -> impl FnMut(Step) + Send + use<'_> {
     }
 }
 
-/// Copies what the store names and the other place does not have; gives how many that were.
-async fn copy_artifacts(session: &Session, place: &str, ui: &Ui) -> CommandResult<u64> {
+/// Copies what the store names and the other place does not have.
+async fn copy_artifacts(session: &Session, place: &str, ui: &Ui) -> CommandResult<Artifacts> {
     let from = session.artifacts()?;
     let to = open_artifacts(session, place)?;
+    let mut artifacts = Artifacts::default();
     if to.folder() == from.folder() && to.remote().is_none() {
-        return Ok(0);
+        return Ok(artifacts);
     }
-    let (mut copied, mut after) = (0, None);
+    // What a copy that was killed had half.
+    to.sweep().or_internal("cannot clear away half copies")?;
+    let mut after = None;
     loop {
         let page = session.store.referenced_artifacts(after, PAGE).await?;
-        let Some((last, ..)) = page.last() else { return Ok(copied) };
+        let Some((last, ..)) = page.last() else { return Ok(artifacts) };
         after = Some(*last);
         for (digest, port_type, _) in page {
             if to.is_there(&digest).or_internal("cannot look for an artifact")? {
                 continue;
             }
             match copy_artifact(&from, &to, &digest, port_type.into()) {
-                Ok(()) => copied += 1,
+                Ok(()) => artifacts.copied += 1,
                 // One that was removed or damaged is no reason to leave the others behind.
-                Err(error) => ui.warn(format_args!("artifact {}: {error:#}", digest.short())),
+                Err(error) => {
+                    artifacts.left += 1;
+                    ui.warn(format_args!("artifact {}: {error:#}", digest.short()));
+                }
             }
         }
     }
@@ -160,25 +185,8 @@ fn copy_artifact(
     form: Form,
 ) -> anyhow::Result<()> {
     let held = from.hold(digest)?;
-    let aside = std::env::temp_dir().join(format!("wick-copy-{}-{digest}", std::process::id()));
-    let put = copy_tree(held.path(), &aside).map_err(anyhow::Error::from);
-    let put = put.and_then(|()| Ok(to.put(&aside, form)?));
-    // Where it was put it is gone already.
-    let _ = if aside.is_dir() { fs::remove_dir_all(&aside) } else { fs::remove_file(&aside) };
-    anyhow::ensure!(put?.digest == *digest, "it is not what its name says");
-    Ok(())
-}
-
-/// Copies a file or a folder with all that is in it.
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    if !from.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
-    }
+    let put = to.put_copy(held.path(), form)?;
+    anyhow::ensure!(put.digest == *digest, "it is not what its name says");
     Ok(())
 }
 
