@@ -79,11 +79,52 @@ fn a_copy_has_all_of_it_and_is_gone_on_with() {
 }
 
 #[test]
+fn the_artifacts_go_to_where_the_other_store_is_used() {
+    let sandbox = project();
+    // Another project, with a place of its own for them.
+    sandbox.write("other/wick.yaml", "artifacts: kept\n");
+    let copied = sandbox.json(&["store", "copy", "--to", "other/.wick/store.db", "-o", "json"]);
+    let place = copied["artifacts_place"].as_str().expect("a place");
+    assert!(place.ends_with("other/kept"), "{place}");
+    assert_eq!((&copied["artifacts"], &copied["artifacts_kept"]), (&3.into(), &0.into()));
+    let check = ["store", "check", "--deep", "--project", "other"];
+    sandbox.wick(&check).ends_with(0).says(&["read 3 artifacts", "all are there"]);
+    sandbox
+        .wick(&["store", "copy", "--to", "other/.wick/store.db"])
+        .ends_with(0)
+        .says(&["0 artifacts of 0 B copied, 3 there already, in other/kept"]);
+    // Who clears up there knows whose they are.
+    sandbox.wick(&["gc", "--project", "other", "--grace", "0s", "--yes"]).ends_with(0);
+    sandbox.wick(&check).ends_with(0);
+
+    // No project at all.
+    let elsewhere = Sandbox::new();
+    let file = elsewhere.path().join("history.db").display().to_string();
+    sandbox.wick(&["store", "copy", "--to", &file]).ends_with(0).says(&[
+        "3 artifacts of",
+        "copied, in",
+        "/artifacts",
+    ]);
+    assert!(elsewhere.has("artifacts/users"));
+
+    // The same project: nothing has to be copied, and nothing goes that one of both needs.
+    let shared = "the artifacts stay in .wick/artifacts, which both stores use";
+    sandbox.wick(&["store", "copy", "--to", "copy.db"]).ends_with(0).says(&[shared]);
+    sandbox.wick(&["delete", &sandbox.runs()[0], &sandbox.runs()[1]]).ends_with(0);
+    sandbox.wick(&["gc", "--grace", "0s", "--yes"]).ends_with(0).says(&["copy.db"]);
+    sandbox.wick(&["store", "check", "--deep", "--store", "copy.db"]).ends_with(0);
+    let none = sandbox.wick(&["store", "copy", "--to", "third/.wick/s.db", "--no-artifacts"]);
+    none.ends_with(0).says(&["no artifacts were copied"]);
+    assert!(!sandbox.has("third/.wick/artifacts"));
+}
+
+#[test]
 fn a_copy_to_a_server_and_back_is_the_same() {
     let Some(cluster) = Cluster::get() else { return not_tested() };
     let sandbox = project();
     let url = schema(cluster, "copying");
-    sandbox.wick(&["store", "copy", "--to", &url]).ends_with(0);
+    let stay = "the artifacts stay in .wick/artifacts; where other machines see them";
+    sandbox.wick(&["store", "copy", "--to", &url]).ends_with(0).says(&[stay]);
     sandbox.wick(&["store", "copy", "--store", &url, "--to", "back.db"]).ends_with(0);
     sandbox.wick(&["store", "backup", "--store", &url, "backup.db"]).ends_with(0);
     let before = exported(&sandbox, ".wick/store.db");

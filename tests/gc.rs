@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::sandbox::{Sandbox, ended};
+use crate::sandbox::{Sandbox, ended, wait_until};
 
 /// Two stages: what `same` makes is the same in all runs, what `own` makes is each run's own.
 const PIPELINE: &str = r#"
@@ -33,7 +33,7 @@ fn artifacts(sandbox: &Sandbox) -> BTreeSet<PathBuf> {
     let root = sandbox.path().join(".wick/artifacts");
     let shelves = fs::read_dir(&root).expect("artifacts").flatten();
     shelves
-        .filter(|shelf| shelf.file_name().len() == 2)
+        .filter(|shelf| shelf.file_name().len() == 2 && shelf.path().is_dir())
         .flat_map(|shelf| fs::read_dir(shelf.path()).expect("a shelf").flatten())
         .map(|entry| entry.path())
         .collect()
@@ -172,4 +172,113 @@ fn the_check_names_what_is_wrong_and_who_made_it() {
     assert_eq!(told["wrong"].as_array().expect("a list").len(), 2);
     sandbox.wick(&["rerun", &runs[0]]).ends_with(0);
     sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
+}
+
+#[test]
+fn what_a_run_under_way_needs_stays() {
+    let sandbox = Sandbox::with_pipeline(
+        r#"
+pipeline: slow
+params: {note: one}
+stages:
+  same: {uses: command, with: {run: "echo same > ${outputs.out}", outputs: {out: file}}}
+  own:
+    uses: command
+    inputs: {same: same.out}
+    with: {run: "echo ${params.note} > ${outputs.out}", outputs: {out: file}}
+  wait:
+    uses: command
+    inputs: {own: own.out}
+    with:
+      run: |
+        mkfifo ${params.note}.go; echo > ${params.note}.waits; read x < ${params.note}.go
+        echo done > ${outputs.out}
+      outputs: {out: file}
+  last:
+    uses: command
+    after: [wait]
+    inputs: {same: same.out, own: own.out}
+    with: {run: "cat ${inputs.same} ${inputs.own} > ${outputs.out}", outputs: {out: file}}
+"#,
+    );
+    let begin = |note: &str| {
+        let param = format!("note={note}");
+        let child = sandbox.spawn(&["run", "pipeline.yaml", "-p", &param]);
+        wait_until(|| sandbox.has(&format!("{note}.waits")));
+        child
+    };
+    let end = |note: &str, child| {
+        fs::write(sandbox.path().join(format!("{note}.go")), "\n").expect("read");
+        ended(child, &["run"]).ends_with(0);
+    };
+    // The first run goes, and the second, which is under way, has taken an output of it.
+    let first = begin("first");
+    end("first", first);
+    let second = begin("second");
+    let runs = sandbox.runs();
+    sandbox.wick(&["delete", &runs[1]]).ends_with(0);
+    let before = artifacts(&sandbox);
+    let words = ["gc", "--grace", "0s", "--yes"];
+    let told = ["removed: 0 runs", "0 artifacts"];
+    (0..3).for_each(|_| drop(sandbox.wick(&words).ends_with(0).says(&told)));
+    assert_eq!(artifacts(&sandbox), before);
+    end("second", second);
+    sandbox.wick(&words).ends_with(0).says(&["removed: 0 runs"]);
+    sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
+    // When it is over, and not wanted, both go.
+    sandbox.wick(&["delete", &runs[0]]).ends_with(0);
+    sandbox.wick(&words).ends_with(0).says(&["removed: 2 runs"]);
+    assert!(artifacts(&sandbox).is_empty());
+}
+
+#[test]
+fn files_that_are_missing_or_in_the_way_are_no_obstacle() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    let runs = runs(&sandbox, 3);
+    sandbox.wick(&["delete", &runs[1], &runs[2]]).ends_with(0);
+    // Of what goes a part is gone, of what stays too; a file lies where a shelf might be.
+    let content = |path: &PathBuf| fs::read_to_string(path).expect("readable");
+    for path in artifacts(&sandbox) {
+        if ["2\n", "1\n"].contains(&content(&path).as_str()) {
+            fs::remove_file(path).expect("our own");
+        }
+    }
+    fs::remove_dir_all(sandbox.path().join(".wick/runs").join(&runs[1])).expect("our own");
+    let free = ('0'..='9').map(|digit| format!(".wick/artifacts/{digit}f"));
+    let free = free.into_iter().find(|path| !sandbox.has(path)).expect("a free name");
+    sandbox.write(&free, "in the way");
+    sandbox.wick(&["gc", "--grace", "0s", "--yes"]).ends_with(0).says(&["removed: 2 runs"]);
+    assert_eq!(artifacts(&sandbox).iter().map(content).collect::<Vec<_>>(), ["same\n"]);
+    assert!(sandbox.has(&free));
+    // What the run that stays lacks is told, and made again.
+    sandbox.wick(&["store", "check"]).ends_with(70).says(&["1 missing or damaged"]);
+    sandbox.wick(&["rerun", &runs[0]]).ends_with(0);
+    sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
+}
+
+#[test]
+fn what_was_set_aside_goes_when_it_is_old() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    runs(&sandbox, 1);
+    let path = artifacts(&sandbox).into_iter().next().expect("made");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("our own");
+    fs::write(&path, "other bytes\n").expect("changed");
+    sandbox.wick(&["store", "check", "--deep"]).ends_with(70).says(&["is damaged"]);
+    let aside = || {
+        let folder = sandbox.path().join(".wick/artifacts/quarantine");
+        fs::read_dir(folder).expect("a folder").count()
+    };
+    sandbox.wick(&["gc", "--yes"]).ends_with(0);
+    assert_eq!(aside(), 1, "somebody may want to look at it");
+    let told = sandbox.json(&["gc", "--quarantine", "0s", "-o", "json"]);
+    assert_eq!(
+        (&told["quarantined"]["count"], &told["quarantined"]["bytes"]),
+        (&1.into(), &12.into())
+    );
+    assert_eq!(aside(), 1, "nothing goes before it is asked for");
+    sandbox
+        .wick(&["gc", "--quarantine", "0s", "--yes"])
+        .ends_with(0)
+        .says(&["1 artifact of 12 B that were set aside as damaged"]);
+    assert_eq!(aside(), 0);
 }

@@ -121,9 +121,11 @@ fn the_best_of_a_grid_is_registered_if_it_is_good_enough() {
     let states = sandbox.states("@last");
     let register = states.iter().find(|(stage, _)| stage == "register");
     assert_eq!(register.map(|(_, state)| state.as_str()), Some("skipped"), "{states:?}");
-    // Whoever throws a model's run away is told what goes with it.
+    // A model's run stays, though somebody throws it away: it tells where the model came from.
     sandbox.wick(&["delete", &sandbox.runs()[0], &sandbox.runs()[1]]).ends_with(0);
-    let lost = "with these runs goes what tells where `iris-grid:1` came from";
-    sandbox.wick(&["gc"]).ends_with(0).says(&[lost]);
-    sandbox.wick(&["gc", "--yes"]).ends_with(0).says(&[lost]);
+    let kept = "1 run stays that was deleted: `iris-grid:1` came from there";
+    sandbox.wick(&["gc"]).ends_with(0).says(&[kept]);
+    sandbox.wick(&["gc", "--yes", "--grace", "0s"]).ends_with(0).says(&[kept, "removed: 1 run"]);
+    sandbox.wick(&["lineage", "iris-grid:1"]).ends_with(0).says(&["parts", "iris.csv"]);
+    sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
 }

@@ -156,3 +156,85 @@ fn the_engine_is_killed_while_it_makes_the_store() {
     });
     assert!(points > 50, "only {points} points");
 }
+
+/// A file, and a folder in a folder, of which the first is the same in all runs.
+const MADE: &str = r#"
+pipeline: made
+params: {note: one}
+stages:
+  same: {uses: command, with: {run: "echo same > ${outputs.out}", outputs: {out: file}}}
+  own:
+    uses: command
+    inputs: {same: same.out}
+    with:
+      run: "mkdir -p ${outputs.out}/in && echo ${params.note} > ${outputs.out}/in/it"
+      outputs: {out: folder}
+"#;
+
+/// Two runs, of which the second took an output of the first.
+fn with_two_runs() -> Sandbox {
+    let sandbox = Sandbox::with_pipeline(MADE);
+    for note in ["note=one", "note=two"] {
+        sandbox.wick(&["run", "pipeline.yaml", "-p", note]).ends_with(0);
+    }
+    sandbox
+}
+
+/// What lies in the folder of artifacts, in `tmp/` too, where an empty folder may be left for a
+/// while: it may be one that another process has just made.
+fn entries(sandbox: &Sandbox, folder: &str) -> usize {
+    let names = |path: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let shelves = names(&sandbox.path().join(folder)).into_iter();
+    // Who uses the folder is noted beside.
+    let entries = shelves.filter(|shelf| !shelf.ends_with("users")).flat_map(|shelf| names(&shelf));
+    entries.filter(|entry| !entry.is_dir() || !names(entry).is_empty()).count()
+}
+
+/// Whatever a `wick gc` has done until it died: nothing is wrong, and the next one does the rest.
+#[test]
+fn a_gc_is_killed_at_every_write() {
+    let sandbox = || {
+        let sandbox = with_two_runs();
+        sandbox.wick(&["delete", &sandbox.runs()[0]]).ends_with(0);
+        sandbox
+    };
+    let typed = &["gc", "--yes", "--grace", "0s"];
+    let gc = Killed { sandbox, typed, role: Role::Keeper, calls: &[] };
+    let points = gc.at_each_point(|sandbox, point| {
+        sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["all are there"]);
+        sandbox.wick(typed).ends_with(0);
+        sandbox.wick(&["store", "check", "--deep"]).ends_with(0).says(&["read 2 artifacts"]);
+        let runs = sandbox.runs();
+        assert_eq!(runs.len(), 1);
+        assert_eq!(entries(sandbox, ".wick/artifacts"), 2);
+        let folders = std::fs::read_dir(sandbox.path().join(".wick/runs")).expect("runs");
+        let folders: Vec<_> = folders.flatten().map(|folder| folder.file_name()).collect();
+        assert_eq!(folders, [std::ffi::OsStr::new(&runs[0])]);
+        assert!(!sandbox.has(".wick/gc-going"));
+        if point % 4 == 0 {
+            let again = ["run", "pipeline.yaml", "-p", "note=two"];
+            sandbox.wick(&again).ends_with(0).says(&["1 succeeded, 1 cached"]);
+        }
+    });
+    assert!(points > 20, "only {points} points");
+}
+
+/// A copy of a store goes on where it was killed, with the bytes of the artifacts.
+#[test]
+fn a_copy_is_killed_at_every_flush_rename_and_removal() {
+    let typed = &["store", "copy", "--to", "other/.wick/store.db"];
+    let calls = &["sync", "rename", "remove", "truncate", "link", "mkdir"];
+    let copy = Killed { sandbox: with_two_runs, typed, role: Role::Keeper, calls };
+    let points = copy.at_each_point(|sandbox, _| {
+        sandbox.wick(typed).ends_with(0);
+        let check = ["store", "check", "--deep", "--project", "other"];
+        sandbox.wick(&check).ends_with(0).says(&["read 3 artifacts", "all are there"]);
+        assert_eq!(entries(sandbox, "other/.wick/artifacts"), 3);
+        let runs = sandbox.json(&["runs", "--project", "other", "-o", "json"]);
+        assert_eq!(runs["runs"].as_array().map(Vec::len), Some(2));
+    });
+    assert!(points > 10, "only {points} points");
+}

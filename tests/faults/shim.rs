@@ -36,6 +36,8 @@ pub enum Role {
     Worker,
     /// Commands that only ask.
     Asker,
+    /// `wick gc` and `wick store`.
+    Keeper,
 }
 
 impl Role {
@@ -44,6 +46,7 @@ impl Role {
             Role::Engine => "run,rerun,",
             Role::Worker => "worker,",
             Role::Asker => "runs,show,plan,",
+            Role::Keeper => "gc,store,",
         }
     }
 }

@@ -124,7 +124,7 @@ fn names(folder: &Path) -> ArtifactResult<Vec<String>> {
 }
 
 /// The bytes of an entry, and when it was last used; `None` if it is gone.
-fn size(path: &Path) -> ArtifactResult<Option<(u64, SystemTime)>> {
+pub(crate) fn size(path: &Path) -> ArtifactResult<Option<(u64, SystemTime)>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -9,7 +9,7 @@
 //! artifacts/
 //!   3f/3f9a…        an artifact: a read-only file or folder
 //!   tmp/            what is being put; swept when its process has died
-//!   quarantine/     what no longer had the digest of its name
+//!   quarantine/     what no longer had the digest of its name, until it is cleared
 //!   users/          which experiment stores name artifacts that lie here
 //! ```
 //!
@@ -21,6 +21,7 @@
 //!
 //! **What it does not know**: runs, stages, which artifacts are still wanted.
 
+mod aside;
 mod cache;
 mod entries;
 mod error;
@@ -38,6 +39,7 @@ mod used;
 mod users;
 mod workspace;
 
+pub use aside::Aside;
 pub use entries::LocalEntry;
 pub use error::{ArtifactError, ArtifactResult};
 pub use fetch::Held;

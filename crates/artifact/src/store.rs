@@ -19,7 +19,7 @@ use crate::used;
 use crate::workspace::{Workspace, remove, sweep};
 
 const TMP: &str = "tmp";
-const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// Whether an artifact is one file or one folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

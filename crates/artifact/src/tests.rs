@@ -295,3 +295,32 @@ fn the_stat_of_a_source_follows_its_changes() {
         digest_source(&folder).expect("a source")
     );
 }
+
+#[test]
+fn what_was_set_aside_is_found_and_cleared() {
+    let world = World::new();
+    assert!(world.store.set_aside().expect("a list").is_empty());
+    let file = world.store.put(&world.file("f", "as it was"), Form::File).expect("put").digest;
+    let folder = world.store.put(&world.folder("d"), Form::Folder).expect("put").digest;
+    tamper(&world.store.path(&file), "as it is not");
+    // A link that somebody made makes it another folder, too.
+    let place = world.store.path(&folder);
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("our own folder");
+    symlink("/etc", place.join("link")).expect("a link");
+    for digest in [&file, &folder] {
+        let looked = world.store.verify(digest);
+        assert!(matches!(looked, Err(ArtifactError::Damaged { .. })), "{looked:?}");
+    }
+    let strange = world.store.folder().join("quarantine/notes.txt");
+    fs::write(&strange, "mine").expect("written");
+    let aside = world.store.set_aside().expect("a list");
+    let digests: Vec<_> = aside.iter().map(|aside| aside.digest).collect();
+    assert_eq!(digests, [file, folder], "the oldest first, and nothing strange");
+    assert_eq!(aside[0].bytes, 12);
+    for aside in &aside {
+        world.store.remove_aside(aside).expect("removed");
+        world.store.remove_aside(aside).expect("gone already");
+    }
+    assert!(world.store.set_aside().expect("a list").is_empty() && strange.exists());
+    assert!(Path::new("/etc").exists(), "links are not followed");
+}

@@ -12,7 +12,6 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 
 use crate::error::{ArtifactError, ArtifactResult};
-use crate::folder::{Links, walk};
 use crate::seal::unprotect_folder;
 
 const LOCK: &str = "lock";
@@ -101,13 +100,24 @@ pub(crate) fn remove(path: &Path) -> ArtifactResult<()> {
         Err(error) => return Err(ArtifactError::io("read", path)(error)),
     };
     let removed = if metadata.is_dir() {
-        // What breaks the walk breaks the removal too, which then says so.
-        if let Ok(found) = walk(path, Links::Refuse) {
-            found.folders.iter().try_for_each(|folder| unprotect_folder(folder))?;
-        }
+        unprotect_all(path)?;
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
     };
     removed.map_err(ArtifactError::io("remove", path))
+}
+
+/// Lets a folder and those in it be emptied. Whatever else lies in them: links are not followed.
+fn unprotect_all(folder: &Path) -> ArtifactResult<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        unprotect_folder(&folder)?;
+        for entry in fs::read_dir(&folder).map_err(ArtifactError::io("list", &folder))? {
+            let entry = entry.map_err(ArtifactError::io("list", &folder))?;
+            let kind = entry.file_type().map_err(ArtifactError::io("read", &folder))?;
+            folders.extend(kind.is_dir().then(|| entry.path()));
+        }
+    }
+    Ok(())
 }

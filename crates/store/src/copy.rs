@@ -16,12 +16,8 @@ use crate::location::{self, Location};
 use crate::sqlite::SqliteStore;
 use crate::{Store, open};
 
-/// Runs whose ids are asked for at once.
+/// So many runs are read at once, and written in one transaction; fewer if they have many points.
 const PAGE: u32 = 500;
-
-/// So many runs, or points, are written in one transaction.
-const MOST_RUNS: usize = 200;
-const MOST_POINTS: i64 = 1_000_000;
 
 /// What came of a copy.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -60,51 +56,62 @@ pub async fn copy(
 ) -> StoreResult<Copied> {
     let mut copied = Copied::default();
     let mut expected: Vec<(RunId, Digest)> = Vec::new();
-    let mut batch: Vec<RunDump> = Vec::new();
     let (mut after, mut seen) = (None, 0);
     loop {
         let page = from.run_ids(after.as_ref(), PAGE).await?;
-        for id in &page {
+        let mut rest = page.as_slice();
+        while !rest.is_empty() {
+            let dumps = from.dump_runs(rest).await?;
+            rest = &rest[dumps.len()..];
             // A run that was removed meanwhile is none.
-            let Some(dump) = from.dump_run(id).await? else { continue };
-            if dump.is_under_way() {
-                copied.under_way += 1;
-            } else {
-                expected.push((id.clone(), dump.digest()?));
+            let dumps: Vec<RunDump> = dumps.into_iter().flatten().collect();
+            for dump in &dumps {
+                if dump.is_under_way() {
+                    copied.under_way += 1;
+                } else {
+                    expected.push((dump.id.clone(), dump.digest()?));
+                }
             }
-            batch.push(dump);
-            let points: i64 = batch.iter().map(RunDump::points).sum();
-            if batch.len() >= MOST_RUNS || points >= MOST_POINTS {
-                seen += batch.len() as u64;
-                load(to, &mut batch, &mut copied).await?;
-                tell(Step::Copied(seen));
-            }
+            load(to, &dumps, &mut copied).await?;
+            seen += dumps.len() as u64;
+            tell(Step::Copied(seen));
         }
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
     }
-    seen += batch.len() as u64;
-    load(to, &mut batch, &mut copied).await?;
-    tell(Step::Copied(seen));
     let models = from.dump_models().await?;
     copied.models = models.len() as u64;
     to.load_models(&models).await?;
-    for ((id, digest), number) in expected.iter().zip(1..) {
-        let there = to.dump_run(id).await?;
-        if there.map(|dump| dump.digest()).transpose()? != Some(*digest) {
-            copied.different.push(id.clone());
-        }
-        if number % u64::from(PAGE) == 0 {
-            tell(Step::Compared(number));
-        }
-    }
-    tell(Step::Compared(expected.len() as u64));
+    copied.different = compare(to, &expected, tell).await?;
     Ok(copied)
 }
 
-async fn load(to: &dyn Store, batch: &mut Vec<RunDump>, copied: &mut Copied) -> StoreResult<()> {
-    let loaded = to.load_runs(batch).await?;
-    batch.clear();
+/// The runs of which `to` does not say what was expected.
+async fn compare(
+    to: &dyn Store,
+    expected: &[(RunId, Digest)],
+    tell: &mut (dyn FnMut(Step) + Send),
+) -> StoreResult<Vec<RunId>> {
+    let mut different = Vec::new();
+    let mut seen = 0;
+    for page in expected.chunks(PAGE as usize) {
+        let ids: Vec<RunId> = page.iter().map(|(id, _)| id.clone()).collect();
+        let mut there = Vec::with_capacity(ids.len());
+        while there.len() < ids.len() {
+            for dump in to.dump_runs(&ids[there.len()..]).await? {
+                there.push(dump.map(|dump| dump.digest()).transpose()?);
+            }
+        }
+        let differing = page.iter().zip(there).filter(|((_, told), there)| *there != Some(*told));
+        different.extend(differing.map(|((id, _), _)| id.clone()));
+        seen += ids.len() as u64;
+        tell(Step::Compared(seen));
+    }
+    Ok(different)
+}
+
+async fn load(to: &dyn Store, dumps: &[RunDump], copied: &mut Copied) -> StoreResult<()> {
+    let loaded = to.load_runs(dumps).await?;
     let mut counts: HashMap<Loaded, u64> = HashMap::new();
     for loaded in loaded {
         *counts.entry(loaded).or_default() += 1;

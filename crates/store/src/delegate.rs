@@ -178,8 +178,8 @@ macro_rules! impl_store {
                 self.mark_runs(runs, marks, now).await
             }
 
-            async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>> {
-                self.dump_run(run).await
+            async fn dump_runs(&self, runs: &[RunId]) -> StoreResult<Vec<Option<RunDump>>> {
+                self.dump_runs(runs).await
             }
 
             async fn load_runs(&self, runs: &[RunDump]) -> StoreResult<Vec<Loaded>> {
@@ -200,6 +200,10 @@ macro_rules! impl_store {
 
             async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>> {
                 self.purge_runs(runs).await
+            }
+
+            async fn clear_unused(&self) -> StoreResult<u64> {
+                self.clear_unused().await
             }
 
             async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<$crate::PurgePreview> {

@@ -28,6 +28,37 @@ impl PurgePreview {
     }
 }
 
+/// That no engine drives the run `r`, and no version of a model came from it: one that the run
+/// registered, or one that a person did, of what the run made.
+macro_rules! nobody_needs {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)
+         AND NOT EXISTS (SELECT 1 FROM model_versions v WHERE v.run_id = r.id)
+         AND NOT EXISTS (SELECT 1 FROM outputs o JOIN model_versions v ON v.digest = o.digest
+                         WHERE o.run_id = r.id AND v.run_id IS NULL)"
+    };
+}
+pub(crate) use nobody_needs;
+
+/// Removes texts of pipelines, and differences, that no run has any more: not many at a time.
+pub(crate) const CLEAR_TEXTS: &str = "
+    DELETE FROM pipeline_texts WHERE id IN
+        (SELECT t.id FROM pipeline_texts t
+         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.pipeline_text_id = t.id)
+           AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.git_diff_id = t.id)
+         LIMIT 1000)";
+
+/// The fingerprints that parts are kept of and that nothing has any more. Stages have no index of
+/// these, for they are written too often: all of them are read, once, and nobody waits for that.
+pub(crate) const UNUSED_PARTS: &str = "
+    SELECT fingerprint FROM fingerprint_parts
+    EXCEPT SELECT fingerprint FROM stages
+    EXCEPT SELECT fingerprint FROM attempts";
+
+/// The parts of so many fingerprints are removed at once: others wait while it is made sure that
+/// nobody has come to use one since.
+pub(crate) const MOST_PARTS: usize = 5_000;
+
 /// A run that somebody wants to be rid of.
 pub(crate) struct Candidate {
     /// It in the database.

@@ -241,7 +241,13 @@ pub trait Store: Send + Sync {
     // ---- all that there is ---------------------------------------------------------------
 
     /// All that is known of a run, to be loaded elsewhere.
-    async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>>;
+    async fn dump_run(&self, run: &RunId) -> StoreResult<Option<RunDump>> {
+        Ok(self.dump_runs(std::slice::from_ref(run)).await?.pop().flatten())
+    }
+
+    /// The same for many runs, in their order, `None` for one that is not there: of as many of the
+    /// first as lie well in memory together, but at least of one. Ask again for the others.
+    async fn dump_runs(&self, runs: &[RunId]) -> StoreResult<Vec<Option<RunDump>>>;
 
     /// Loads runs, in one transaction; says of each what became of it. One that is there already,
     /// just as far or further, is left as it is. A run that was under way when it was dumped is
@@ -260,9 +266,14 @@ pub trait Store: Send + Sync {
     async fn run_ids(&self, after: Option<&RunId>, limit: u32) -> StoreResult<Vec<RunId>>;
 
     /// Removes deleted runs for good, with all that is known of them; gives those that are gone.
-    /// A run stays that is not [deleted](Marks::deleted), that an engine drives, or of which a run
-    /// that stays has taken outputs. Models that it registered stay too.
+    /// A run stays that is not [deleted](Marks::deleted), that an engine drives, of which a run
+    /// that stays has taken outputs, or from which a registered model came.
     async fn purge_runs(&self, runs: &[RunId]) -> StoreResult<Vec<RunId>>;
+
+    /// Removes what runs shared and none has any more: texts of pipelines, and what went into
+    /// fingerprints; says how much that was. The names of metrics stay: engines remember their
+    /// numbers. Each transaction is short.
+    async fn clear_unused(&self) -> StoreResult<u64>;
 
     /// What would be gone if all of `runs` were deleted and [purged](Self::purge_runs) now.
     async fn preview_purge(&self, runs: &[RunId]) -> StoreResult<PurgePreview>;

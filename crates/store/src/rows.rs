@@ -74,7 +74,7 @@ pub(crate) struct RunRow {
 }
 
 /// The columns of a run that people fill.
-#[derive(Debug, FromRow)]
+#[derive(Debug, Default, FromRow)]
 pub(crate) struct MarksRow {
     name: Option<String>,
     note: Option<String>,

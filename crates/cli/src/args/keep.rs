@@ -15,8 +15,8 @@ use super::OutputArgs;
     wick gc --older-than 90d --keep-last 100   Also old runs, but the last 100 of each experiment\n  \
     wick gc --experiment tries --keep-last 0 --yes\n\n\
     Goes: runs that were deleted, runs that the rules say, and artifacts that nothing needs any \
-    more.\nStays: what a run, model or alias that stays needs; runs with a star or a tag `keep`; \
-    what runs now.\nRules that always hold stand in wick.yaml, `retention: {older_than: 90d, \
+    more.\nStays: what a run or a model that stays needs, and the runs that models came from, \
+    deleted or not;\nruns with a star or a tag `keep`; what runs now.\nRules that always hold stand in wick.yaml, `retention: {older_than: 90d, \
     keep_last: 100}`.")]
 pub struct GcArgs {
     /// Do it; without this, nothing is removed
@@ -38,6 +38,10 @@ pub struct GcArgs {
     /// Leave artifacts that were used within this time
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_time)]
     pub grace: Duration,
+
+    /// Also damaged bytes that were set aside longer ago
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_time)]
+    pub quarantine: Duration,
 
     /// Another store that uses the same place for artifacts: what it needs stays
     #[arg(long, value_name = "PLACE")]
@@ -86,17 +90,25 @@ pub enum StoreCommand {
 #[command(after_help = "Examples:\n  \
     wick store copy --to postgres://server/wick\n  \
     wick store copy --to postgres://server/wick --artifacts s3://bucket/wick\n  \
+    wick store copy --to /backup/history.db\n  \
     wick store copy --store postgres://server/wick --to .wick/store.db\n\n\
     Runs that are there are left as they are, unless they came further since: copying again goes\n\
-    on where it was interrupted. In the end all runs are compared by their digests.")]
+    on where it was interrupted. In the end all runs are compared by their digests.\n\n\
+    The artifacts go to where the other store is used: of a file in a project, to the place of\n\
+    that project; of any other file, to the folder `artifacts` beside it. A PostgreSQL has no\n\
+    folder: its artifacts stay where this project has them, unless --artifacts says where to.")]
 pub struct StoreCopyArgs {
     /// The other store: a path or a URL
     #[arg(long, value_name = "STORE")]
     pub to: String,
 
-    /// Copy the artifacts too, to this folder or URL
+    /// Copy the artifacts to this folder or URL
     #[arg(long, value_name = "PLACE")]
     pub artifacts: Option<String>,
+
+    /// Copy no artifacts, only what the store itself holds
+    #[arg(long, conflicts_with = "artifacts")]
+    pub no_artifacts: bool,
 
     #[command(flatten)]
     pub output: OutputArgs,

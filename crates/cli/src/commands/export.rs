@@ -110,12 +110,15 @@ async fn lines(
     let bar = progress(ui, "exporting", runs.len() as u64);
     bar.set_message("runs");
     let mut file = Lines::create(folder.join("runs.jsonl"))?;
-    for run in runs {
+    let mut rest = runs;
+    while !rest.is_empty() {
+        let dumps = store.dump_runs(&rest[..rest.len().min(RUNS_AT_ONCE)]).await?;
+        rest = &rest[dumps.len()..];
+        bar.inc(dumps.len() as u64);
         // One that was removed meanwhile is no loss.
-        if let Some(run) = store.dump_run(run).await? {
-            file.write(&run)?;
+        for run in dumps.iter().flatten() {
+            file.write(run)?;
         }
-        bar.inc(1);
     }
     let written = file.finish()?;
     let mut file = Lines::create(folder.join("models.jsonl"))?;

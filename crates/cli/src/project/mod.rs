@@ -80,6 +80,22 @@ impl Project {
         Self::load(find_here(&folder).unwrap_or(folder), global, ui)
     }
 
+    /// The project in which the store in `file` is used: the one in whose `.wick` it lies, or else
+    /// the nearest one above it. What the environment says of this command's project is nothing
+    /// to it.
+    pub fn of_store(file: &Path, ui: &Ui) -> CommandResult<Option<Self>> {
+        let Some(folder) = file.parent() else { return Ok(None) };
+        let root = if folder.file_name().is_some_and(|name| name == STATE_FOLDER) {
+            folder.parent()
+        } else {
+            search_upward(folder)
+        };
+        let Some(root) = root else { return Ok(None) };
+        let config = Config::read(&root.join(CONFIG_FILE), ui)?;
+        let root = root.to_owned();
+        Ok(Some(Self { root, config, store_override: None, artifacts_override: None }))
+    }
+
     fn load(root: PathBuf, global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
         let config = Config::read(&root.join(CONFIG_FILE), ui)?;
         let artifacts_override = match std::env::var(ARTIFACTS_VARIABLE) {
@@ -205,10 +221,17 @@ fn given(folder: &Path) -> CommandResult<PathBuf> {
     }
 }
 
-/// An absolute path without `.`, `..` and links where it exists.
+/// An absolute path without `.`, `..` and links, as far as it exists.
 pub fn absolute(path: &Path) -> CommandResult<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
+    }
+    // What is not there yet lies in a folder that mostly is.
+    if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if let Ok(real) = folder.canonicalize() {
+            return Ok(real.join(name));
+        }
     }
     std::path::absolute(path).or_invalid(format!("cannot tell where {} is", path.display()))
 }

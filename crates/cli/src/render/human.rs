@@ -133,6 +133,11 @@ pub fn plural(number: usize, word: &str) -> String {
     if number == 1 { format!("{number_text} {word}") } else { format!("{number_text} {word}s") }
 }
 
+/// `1 run stays`, `2 runs stay`.
+pub fn stay(number: usize, word: &str) -> String {
+    format!("{} {}", plural(number, word), if number == 1 { "stays" } else { "stay" })
+}
+
 /// A float as JSON keeps it: NaN and infinities as text, as everywhere in Candlewick.
 pub fn json_number(value: f64) -> Value {
     if value.is_finite() {

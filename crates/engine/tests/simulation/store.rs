@@ -296,8 +296,8 @@ impl Store for SimulatedStore {
         Ok(())
     }
 
-    async fn dump_run(&self, _: &RunId) -> StoreResult<Option<RunDump>> {
-        Ok(None)
+    async fn dump_runs(&self, runs: &[RunId]) -> StoreResult<Vec<Option<RunDump>>> {
+        Ok(runs.iter().map(|_| None).collect())
     }
 
     async fn load_runs(&self, _: &[RunDump]) -> StoreResult<Vec<Loaded>> {
@@ -318,6 +318,10 @@ impl Store for SimulatedStore {
 
     async fn purge_runs(&self, _: &[RunId]) -> StoreResult<Vec<RunId>> {
         Ok(Vec::new())
+    }
+
+    async fn clear_unused(&self) -> StoreResult<u64> {
+        Ok(0)
     }
 
     async fn preview_purge(&self, _: &[RunId]) -> StoreResult<wick_store::PurgePreview> {

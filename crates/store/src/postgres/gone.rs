@@ -4,17 +4,20 @@ use wick_core::{Digest, PortType, RunId};
 
 use super::PostgresStore;
 use crate::error::StoreResult;
-use crate::gone::{Candidate, MadeRow, PurgePreview, can_go, referenced};
+use crate::gone::{
+    CLEAR_TEXTS, Candidate, MOST_PARTS, MadeRow, PurgePreview, UNUSED_PARTS, can_go, nobody_needs,
+    referenced,
+};
 use crate::queries::{MADE, REGISTERED, RUN_IDS};
 use crate::rows::text;
 
 /// The runs that may go, of those asked for. Locked, so that nobody takes one up meanwhile.
-const CANDIDATES: &str = "
-    SELECT r.id, r.public_id FROM runs r
-    WHERE r.public_id = ANY ($1) AND r.deleted IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)
-    ORDER BY r.id
-    FOR UPDATE";
+const CANDIDATES: &str = concat!(
+    "SELECT r.id, r.public_id FROM runs r
+     WHERE r.public_id = ANY ($1) AND r.deleted IS NOT NULL AND ",
+    nobody_needs!(),
+    " ORDER BY r.id FOR UPDATE"
+);
 
 /// Who has taken outputs of runs.
 const TAKEN: &str = "
@@ -31,10 +34,11 @@ const PURGE: [&str; 4] = [
 ];
 
 /// The runs that could go, of those asked for, if they were deleted.
-const COULD_GO: &str = "
-    SELECT r.id, r.public_id FROM runs r
-    WHERE r.public_id = ANY ($1) AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)
-    ORDER BY r.id";
+const COULD_GO: &str = concat!(
+    "SELECT r.id, r.public_id FROM runs r WHERE r.public_id = ANY ($1) AND ",
+    nobody_needs!(),
+    " ORDER BY r.id"
+);
 
 /// What only these runs have made, and no model is.
 const ONLY_THEIRS: &str = "
@@ -45,7 +49,52 @@ const ONLY_THEIRS: &str = "
                       AND NOT p.run_id = ANY ($1))
     GROUP BY o.digest ORDER BY o.digest";
 
+/// Of these fingerprints the parts that nothing uses.
+const CLEAR_PARTS: &str = "
+    DELETE FROM fingerprint_parts p USING unnest($1::bytea[]) AS j (fingerprint)
+    WHERE p.fingerprint = j.fingerprint
+      AND NOT EXISTS (SELECT 1 FROM stages s WHERE s.fingerprint = j.fingerprint)
+      AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.fingerprint = j.fingerprint)";
+
+// Who wants to use a row of these writes to the table first, in the transaction in which it comes
+// to refer to it. So under these locks whoever did is seen, and whoever will finds the row gone
+// and writes it anew.
+const LOCK_TEXTS: &str = "LOCK TABLE pipeline_texts IN SHARE ROW EXCLUSIVE MODE";
+const LOCK_PARTS: &str = "LOCK TABLE fingerprint_parts IN SHARE ROW EXCLUSIVE MODE";
+
 impl PostgresStore {
+    pub(super) async fn clear_unused(&self) -> StoreResult<u64> {
+        let mut cleared = 0;
+        loop {
+            let gone = self.clear(LOCK_TEXTS, sqlx::query(CLEAR_TEXTS)).await?;
+            cleared += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        let unused: Vec<Vec<u8>> = sqlx::query_scalar(UNUSED_PARTS)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.refused(error))?;
+        for some in unused.chunks(MOST_PARTS) {
+            cleared += self.clear(LOCK_PARTS, sqlx::query(CLEAR_PARTS).bind(some)).await?;
+        }
+        Ok(cleared)
+    }
+
+    /// Removes rows in a transaction of their own under `lock`; how many there were.
+    async fn clear(
+        &self,
+        lock: &'static str,
+        query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> StoreResult<u64> {
+        self.write(async |connection| {
+            self.execute(connection, sqlx::query(lock)).await?;
+            self.execute(connection, query).await
+        })
+        .await
+    }
+
     pub(super) async fn run_ids(
         &self,
         after: Option<&RunId>,

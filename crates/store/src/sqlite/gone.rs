@@ -3,16 +3,22 @@
 use wick_core::{Digest, PortType, RunId};
 
 use super::SqliteStore;
+use super::load::hex;
 use super::runs::array;
 use crate::error::StoreResult;
-use crate::gone::{Candidate, MadeRow, PurgePreview, can_go, referenced};
+use crate::gone::{
+    CLEAR_TEXTS, Candidate, MOST_PARTS, MadeRow, PurgePreview, UNUSED_PARTS, can_go, nobody_needs,
+    referenced,
+};
 use crate::queries::{MADE, REGISTERED, RUN_IDS};
 use crate::rows::text;
 
 /// The runs that may go, of those asked for.
-const CANDIDATES: &str = "
-    SELECT r.id, r.public_id FROM json_each($1) j CROSS JOIN runs r ON r.public_id = j.value
-    WHERE r.deleted IS NOT NULL AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)";
+const CANDIDATES: &str = concat!(
+    "SELECT r.id, r.public_id FROM json_each($1) j CROSS JOIN runs r ON r.public_id = j.value
+     WHERE r.deleted IS NOT NULL AND ",
+    nobody_needs!()
+);
 
 /// Who has taken outputs of runs.
 const TAKEN: &str = "
@@ -28,9 +34,11 @@ const PURGE: &str = "
     DELETE FROM runs WHERE id IN (SELECT value FROM json_each($1))";
 
 /// The runs that could go, of those asked for, if they were deleted.
-const COULD_GO: &str = "
-    SELECT r.id, r.public_id FROM json_each($1) j CROSS JOIN runs r ON r.public_id = j.value
-    WHERE NOT EXISTS (SELECT 1 FROM leases l WHERE l.run_id = r.id)";
+const COULD_GO: &str = concat!(
+    "SELECT r.id, r.public_id FROM json_each($1) j CROSS JOIN runs r ON r.public_id = j.value
+     WHERE ",
+    nobody_needs!()
+);
 
 /// What only these runs have made, and no model is.
 const ONLY_THEIRS: &str = "
@@ -41,7 +49,42 @@ const ONLY_THEIRS: &str = "
                       AND p.run_id NOT IN (SELECT id FROM going))
     GROUP BY o.digest ORDER BY o.digest";
 
+/// Of these fingerprints the parts that nothing uses. Nobody else writes meanwhile.
+const CLEAR_PARTS: &str = "
+    DELETE FROM fingerprint_parts WHERE fingerprint IN
+        (SELECT unhex(value) FROM json_each($1)
+         EXCEPT SELECT fingerprint FROM stages EXCEPT SELECT fingerprint FROM attempts)";
+
 impl SqliteStore {
+    pub(super) async fn clear_unused(&self) -> StoreResult<u64> {
+        let mut cleared = 0;
+        loop {
+            let gone = self.clear(CLEAR_TEXTS, None).await?;
+            cleared += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        let unused: Vec<Vec<u8>> = sqlx::query_scalar(UNUSED_PARTS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.refused(error))?;
+        for some in unused.chunks(MOST_PARTS) {
+            let hex: Vec<String> = some.iter().map(|bytes| hex(bytes)).collect();
+            cleared += self.clear(CLEAR_PARTS, Some(array(&hex)?)).await?;
+        }
+        Ok(cleared)
+    }
+
+    /// Removes rows in a transaction of their own; how many there were.
+    async fn clear(&self, sql: &'static str, list: Option<String>) -> StoreResult<u64> {
+        self.write(async |connection| {
+            let done = sqlx::query(sql).bind(list).execute(connection).await;
+            Ok(done.map_err(|error| self.refused(error))?.rows_affected())
+        })
+        .await
+    }
+
     pub(super) async fn run_ids(
         &self,
         after: Option<&RunId>,

@@ -154,6 +154,27 @@ pub async fn dumps_go_there_and_back(store: &dyn Store) {
     assert!(store.dump_run(&new_run(&[]).id).await.expect("an answer").is_none());
 }
 
+pub async fn many_runs_are_dumped_as_each_alone(store: &dyn Store) {
+    fill(store).await;
+    fill(store).await;
+    let mut ids = store.run_ids(None, 10).await.expect("ids");
+    let mut expect = Vec::new();
+    for id in &ids {
+        expect.push(store.dump_run(id).await.expect("an answer"));
+    }
+    assert!(expect.len() > 3 && expect.iter().all(Option::is_some));
+    // In the order in which they are asked for, one that is not there among them.
+    ids.reverse();
+    expect.reverse();
+    ids.insert(1, new_run(&[]).id);
+    expect.insert(1, None);
+    let dumps = store.dump_runs(&ids).await.expect("dumps");
+    // As texts: a NaN is not equal to itself.
+    let text = |dumps: &[Option<RunDump>]| serde_json::to_string(dumps).expect("it is JSON");
+    assert!(text(&dumps) == text(&expect), "dumped together, a run is another");
+    assert!(store.dump_runs(&[]).await.expect("dumps").is_empty());
+}
+
 pub async fn a_run_that_came_further_takes_its_place(store: &dyn Store) {
     let (_folder, source) = other().await;
     let driven = Driven::new(&source, &["a", "b"]).await;

@@ -30,15 +30,7 @@ pub async fn purged_runs_leave_nothing(store: &dyn Store) {
 
     let run = Driven::new(store, &["a", "b"]).await;
     let token = Token(number());
-    let mut end = finished("a", 1, token, wick_core::AttemptState::Succeeded);
-    if let EventBody::AttemptFinished { effects, .. } = &mut end {
-        effects.push(Effect::RegisterModel {
-            name: "digits".parse().expect("a name"),
-            digest: Digest::of(b"a"),
-            description: None,
-            tags: Vec::new(),
-        });
-    }
+    let end = finished("a", 1, token, wick_core::AttemptState::Succeeded);
     run.tell([started("a", 1, token, "gone")]).await;
     let told: Vec<_> = (0..1_000).map(|step| ("loss", step, step as f64)).collect();
     run.tell([points("a", 1, &told), points("a", 1, &[("m", 0, 1.0)]), end]).await;
@@ -57,8 +49,78 @@ pub async fn purged_runs_leave_nothing(store: &dyn Store) {
     assert_eq!(store.find_cached(&[fingerprint("gone")]).await.expect("an answer"), [None]);
     let found = store.find_cached(&[fingerprint("kept")]).await.expect("an answer");
     assert!(found[0].is_some(), "what others made stays in the cache");
+}
+
+fn register(content: &[u8]) -> Effect {
+    Effect::RegisterModel {
+        name: "digits".parse().expect("a name"),
+        digest: Digest::of(content),
+        description: None,
+        tags: Vec::new(),
+    }
+}
+
+pub async fn a_run_from_which_a_model_came_stays(store: &dyn Store) {
+    // One registers what it makes, of the other somebody does; a third is just deleted.
+    let registers = Driven::new(store, &["a"]).await;
+    let token = Token(number());
+    let mut end = finished("a", 1, token, wick_core::AttemptState::Succeeded);
+    if let EventBody::AttemptFinished { effects, .. } = &mut end {
+        effects.push(register(b"elsewhere"));
+    }
+    registers.tell([started("a", 1, token, "one"), end]).await;
+    let made = Driven::new(store, &["chosen"]).await;
+    made.succeed("chosen", "chosen").await;
+    store.apply_effect(&register(b"chosen"), now()).await.expect("registered");
+    let other = Driven::new(store, &["other"]).await;
+    other.succeed("other", "other").await;
+    let mut all = Vec::new();
+    for run in [registers, made, other] {
+        run.end(RunState::Succeeded).await;
+        delete(store, &run).await;
+        all.push(run.run.clone());
+    }
+    let preview = store.preview_purge(&all).await.expect("an answer");
+    assert_eq!(preview.runs, all[2..]);
+    assert_eq!(store.purge_runs(&all).await.expect("an answer"), all[2..]);
+    assert_eq!(store.run_ids(None, 10).await.expect("ids"), all[..2]);
     let models = store.models().await.expect("models");
-    assert_eq!((models[0].versions.len(), &models[0].versions[0].run), (1, &None));
+    assert_eq!(models[0].versions[0].run.as_ref(), Some(&all[0]), "it tells where it came from");
+}
+
+pub async fn what_runs_shared_goes_with_the_last_of_them(store: &dyn Store) {
+    let with = async |text: &str, diff: &str, print: &str| {
+        let mut run = new_run(&["a"]);
+        run.pipeline_text = text.to_owned();
+        run.git_diff = Some(diff.to_owned());
+        let run = Driven::of(store, run).await;
+        let token = Token(number());
+        let mut start = started("a", 1, token, print);
+        if let EventBody::AttemptStarted { parts, .. } = &mut start {
+            *parts = Some(format!("{{\"parts\": [], \"of\": \"{print}\"}}"));
+        }
+        run.tell([start, finished("a", 1, token, wick_core::AttemptState::Succeeded)]).await;
+        run.end(RunState::Succeeded).await;
+        run
+    };
+    let kept = with("shared", "a diff", "shared").await;
+    let gone = with("shared", "a diff", "shared").await;
+    // The text of one run may be the diff of another: both are kept alike.
+    let own = with("a diff", "its own diff", "its own").await;
+    let before = store.dump_run(&kept.run).await.expect("an answer");
+    assert_eq!(store.clear_unused().await.expect("cleared"), 0);
+    for run in [&gone, &own] {
+        delete(store, run).await;
+        let run = std::slice::from_ref(&run.run);
+        assert_eq!(store.purge_runs(run).await.expect("an answer"), run);
+    }
+    assert_eq!(store.clear_unused().await.expect("cleared"), 2, "a diff, and parts");
+    assert_eq!(store.clear_unused().await.expect("cleared"), 0);
+    assert_eq!(store.dump_run(&kept.run).await.expect("an answer"), before);
+    // What is gone can come again.
+    let again = with("a diff", "its own diff", "its own").await;
+    let parts = store.stage_parts(&again.run).await.expect("parts");
+    assert_eq!(parts[0].1["of"], "its own");
 }
 
 pub async fn a_run_of_which_another_took_outputs_stays(store: &dyn Store) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use wick_artifact::{ArtifactStore, LocalEntry, NOTED_AFTER, RemoteEntry, User};
+use wick_artifact::{ArtifactStore, Aside, LocalEntry, NOTED_AFTER, RemoteEntry, User};
 use wick_core::{Digest, RunState};
 use wick_store::filter::Filter;
 use wick_store::{Search, Store, Visible};
@@ -132,4 +132,20 @@ pub async fn needed_by(places: &[String]) -> CommandResult<(HashSet<Digest>, Vec
         known.extend(names(&*store));
     }
     Ok((needed, known))
+}
+
+/// What was set aside as damaged longer ago than `age`; removed, if it is to be.
+pub fn quarantined(
+    artifacts: &ArtifactStore,
+    age: Duration,
+    remove: bool,
+) -> CommandResult<Vec<Aside>> {
+    let mut old = artifacts.set_aside().or_internal("cannot list what was set aside")?;
+    old.retain(|aside| aside.age() >= age);
+    if remove {
+        old.iter()
+            .try_for_each(|aside| artifacts.remove_aside(aside))
+            .or_internal("cannot remove what was set aside")?;
+    }
+    Ok(old)
 }

@@ -13,7 +13,7 @@ use std::fs::File;
 
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use wick_artifact::{ArtifactStore, User};
+use wick_artifact::{ArtifactStore, Aside, User};
 use wick_core::RunId;
 use wick_store::Mark;
 
@@ -23,7 +23,7 @@ use crate::render::{Cell, Paint, Table, Ui, human};
 use crate::session::Session;
 use bytes::Garbage;
 use folders::Folders;
-use retention::{Leaving, Why};
+use retention::{Found, Leaving, Why};
 
 /// So many runs are removed in one transaction.
 const BATCH: usize = 500;
@@ -36,9 +36,13 @@ struct Gone {
     runs: Vec<Leaving>,
     /// Runs that were to go, and stay because another run that stays has taken outputs of them.
     needed: usize,
+    /// Deleted runs that stay because models came from them, and which models.
+    for_models: (usize, Vec<String>),
     /// The bytes of the folders of runs.
     folder_bytes: u64,
     garbage: Garbage,
+    /// Damaged bytes that were set aside long ago.
+    aside: Vec<Aside>,
     /// Other stores on account of which artifacts are left alone.
     users: Vec<User>,
 }
@@ -54,7 +58,8 @@ pub async fn gc(args: &GcArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     };
     let now = human::now();
     let rules = retention::rules(args, &session.project.config.retention);
-    let leaving = retention::leaving(store, args, &rules, now).await?;
+    let Found { leaving, models, models_runs } =
+        retention::leaving(store, args, &rules, now).await?;
     let ids: Vec<RunId> = leaving.iter().map(|run| run.id.clone()).collect();
     let preview = store.preview_purge(&ids).await?;
     let going: HashSet<&RunId> = preview.runs.iter().collect();
@@ -65,6 +70,7 @@ pub async fn gc(args: &GcArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     if args.yes {
         let gone = remove_runs(&session, &folders, &runs).await?;
         runs.retain(|run| gone.contains(&run.id));
+        store.clear_unused().await?;
     }
     let grace = bytes::grace(store, args.grace).await?;
     let (mut others_need, mut known) = bytes::needed_by(&args.also).await?;
@@ -85,7 +91,9 @@ pub async fn gc(args: &GcArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
             artifacts.sweep().or_internal("cannot clear what was left half-made")?;
         }
     }
-    let gone = Gone { runs, needed, folder_bytes, garbage, users };
+    let aside = bytes::quarantined(&artifacts, args.quarantine, args.yes)?;
+    let for_models = (models_runs, models);
+    let gone = Gone { runs, needed, for_models, folder_bytes, garbage, aside, users };
     if args.output.is_json() {
         ui.json(&gone.json(args.yes))?;
     } else {
@@ -140,12 +148,18 @@ impl Gone {
             "removed": done,
             "runs": self.runs,
             "runs_needed_by_others": self.needed,
+            "runs_of_models": self.for_models.0,
             "run_folder_bytes": self.folder_bytes,
             "artifacts": {"count": self.garbage.here.len(), "bytes": here},
             "remote_artifacts": {"count": self.garbage.remote.len(), "bytes": remote},
             "stray_uploads": self.garbage.strays.len(),
+            "quarantined": {"count": self.aside.len(), "bytes": self.aside_bytes()},
             "other_users": users,
         })
+    }
+
+    fn aside_bytes(&self) -> u64 {
+        self.aside.iter().map(|aside| aside.bytes).sum()
     }
 
     fn tell(&self, artifacts: &ArtifactStore, done: bool, ui: &Ui) {
@@ -188,20 +202,29 @@ impl Gone {
                 ));
             }
         }
+        if !self.aside.is_empty() {
+            parts.push(format!(
+                "{} that were set aside as damaged",
+                sized(self.aside.len(), self.aside_bytes())
+            ));
+        }
         let verb = if done { "removed" } else { "would remove" };
         ui.print(format_args!("{verb}: {}", parts.join("; ")));
-        let orphans: Vec<&str> =
-            self.runs.iter().flat_map(|run| &run.models).map(String::as_str).collect();
-        if !orphans.is_empty() {
-            ui.warn(format_args!(
-                "with these runs goes what tells where {} came from",
-                wick_pipeline::suggest::list(&orphans)
+        let (runs, models) = &self.for_models;
+        if *runs > 0 {
+            let models: Vec<&str> = models.iter().map(String::as_str).collect();
+            ui.note(format_args!(
+                "{} that {} deleted: {} came from there",
+                human::stay(*runs, "run"),
+                if *runs == 1 { "was" } else { "were" },
+                wick_pipeline::suggest::list(&models)
             ));
         }
         if self.needed > 0 {
             ui.note(format_args!(
-                "{} stay: runs that stay have taken outputs of them, or they run",
-                human::plural(self.needed, "run")
+                "{}: others that stay have taken outputs, a model came from there, or an engine \
+                 is at work",
+                human::stay(self.needed, "run")
             ));
         }
         for user in &self.users {
@@ -211,7 +234,10 @@ impl Gone {
                 user.name, user.note
             ));
         }
-        let is_empty = self.runs.is_empty() && garbage.here.is_empty() && garbage.remote.is_empty();
+        let is_empty = self.runs.is_empty()
+            && garbage.here.is_empty()
+            && garbage.remote.is_empty()
+            && self.aside.is_empty();
         if !done && !is_empty {
             ui.note("nothing was removed yet: `wick gc --yes` does it");
         }

@@ -38,9 +38,18 @@ pub struct Leaving {
     pub started: Timestamp,
     /// Why.
     pub why: Why,
-    /// The versions of models that it registered: they stay, and nothing tells any more where
-    /// they came from.
+}
+
+/// What may go, and what does not go on account of a model.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The runs that may go, newest first.
+    pub leaving: Vec<Leaving>,
+    /// The models that deleted runs registered: the runs stay, for they tell where those came
+    /// from.
     pub models: Vec<String>,
+    /// How many such runs there are.
+    pub models_runs: usize,
 }
 
 /// The rules that hold: those that were typed in the place of those of the project.
@@ -53,13 +62,13 @@ pub fn rules(args: &GcArgs, project: &Retention) -> Retention {
     }
 }
 
-/// The runs that may go, newest first.
+/// The runs that may go.
 pub async fn leaving(
     store: &dyn Store,
     args: &GcArgs,
     rules: &Retention,
     now: Timestamp,
-) -> CommandResult<Vec<Leaving>> {
+) -> CommandResult<Found> {
     let mut makers: BTreeMap<RunId, Vec<String>> = BTreeMap::new();
     for version in store.models().await?.into_iter().flat_map(|model| model.versions) {
         let name = format!("{}:{}", version.name, version.version);
@@ -71,7 +80,7 @@ pub async fn leaving(
     let visible = if rules.is_empty() { Visible::Deleted } else { Visible::All };
     let mut seen = HashSet::new();
     let mut newer: HashMap<String, u32> = HashMap::new();
-    let mut leaving = Vec::new();
+    let mut found = Found::default();
     let mut offset = 0;
     loop {
         let query = Search { limit: PAGE, offset, visible, ..Search::default() };
@@ -82,14 +91,18 @@ pub async fn leaving(
             if seen.insert(run.id.clone())
                 && let Some(why) = why(&run, args, rules, &makers, &mut newer, now)
             {
+                if let Some(models) = makers.remove(&run.id) {
+                    found.models.extend(models);
+                    found.models_runs += 1;
+                    continue;
+                }
                 let experiment = run.experiment.to_string();
-                let models = makers.remove(&run.id).unwrap_or_default();
                 let started = run.started;
-                leaving.push(Leaving { id: run.id, experiment, started, why, models });
+                found.leaving.push(Leaving { id: run.id, experiment, started, why });
             }
         }
         if !page.more {
-            return Ok(leaving);
+            return Ok(found);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `wick store`: what is done with a store as a whole, one file each.
 
+mod bytes;
 mod check;
 mod copy;
 mod migrate;
