@@ -320,11 +320,11 @@ impl PostgresStore {
         .fetch_all(&mut *connection)
         .await
         .map_err(|error| self.refused(error))?;
-        if running.is_empty() {
-            return Ok(());
+        if !running.is_empty() {
+            let events: StoreResult<Vec<_>> = running.iter().map(|row| row.lost(now)).collect();
+            self.insert_events(connection, run, &events?.iter().collect::<Vec<_>>()).await?;
         }
-        let events: Vec<_> = running.iter().map(|row| row.lost(now)).collect::<StoreResult<_>>()?;
-        self.insert_events(connection, run, &events.iter().collect::<Vec<_>>()).await?;
+        // A stage that stands for instances runs without an attempt of its own.
         for sql in [
             "UPDATE attempts SET state = 'lost', finished = $2
              WHERE run_id = $1 AND state = 'running'",

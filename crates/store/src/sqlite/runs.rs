@@ -246,11 +246,11 @@ impl SqliteStore {
         .fetch_all(&mut *connection)
         .await
         .map_err(|error| self.refused(error))?;
-        if running.is_empty() {
-            return Ok(());
+        if !running.is_empty() {
+            let events: StoreResult<Vec<_>> = running.iter().map(|row| row.lost(now)).collect();
+            self.insert_events(connection, run, &events?.iter().collect::<Vec<_>>()).await?;
         }
-        let events: Vec<_> = running.iter().map(|row| row.lost(now)).collect::<StoreResult<_>>()?;
-        self.insert_events(connection, run, &events.iter().collect::<Vec<_>>()).await?;
+        // A stage that stands for instances runs without an attempt of its own.
         sqlx::query(
             "UPDATE attempts SET state = $2, finished = $3
                  WHERE run_id = $1 AND state = 'running';

@@ -290,6 +290,36 @@ pub async fn a_dead_engine_leaves_an_interrupted_run(store: &dyn Store) {
     assert!(matches!(late, Err(StoreError::LeaseLost(_))), "{late:?}");
 }
 
+/// A stage that stands for instances runs, too, without an attempt that could be lost.
+pub async fn a_dead_engine_leaves_no_list_under_way(store: &dyn Store) {
+    use AttemptState::{Lost, Queued, Succeeded};
+    let driven = Driven::new(store, &["fit", "last"]).await;
+    driven.tell([expanded("fit", &["fit[x=0]", "fit[x=1]"])]).await;
+    driven.succeed("fit[x=0]", "zero").await;
+    let events = store.events(&driven.run, None).await.expect("events").len();
+    let later = Timestamp(now().0 + LEASE_MICROS + 1);
+    let interrupted = store.interrupt_dead_runs(later).await.expect("an answer");
+    assert!(interrupted.contains(&driven.run), "its lease ran out");
+    assert_eq!(driven.states().await, [Lost, Succeeded, Queued, Queued]);
+    let stages = store.stages(&driven.run).await.expect("stages");
+    assert_eq!(stages[0].finished, Some(later));
+    let told = store.events(&driven.run, None).await.expect("events");
+    assert_eq!(told.len(), events + 1, "the end of the run, and of no attempt");
+
+    // Another engine takes it up, and dies in the same way before anybody has interrupted it.
+    let mut engine = engine();
+    engine.token = Token(number());
+    let lease = store.take_run(&driven.run, &[], &engine, later).await.expect("nobody has it");
+    let taken = Driven { store, run: driven.run.clone(), lease, engine };
+    assert_eq!(taken.states().await, [Queued, Succeeded, Queued, Queued]);
+    taken.tell([expanded("fit", &["fit[x=0]", "fit[x=1]"])]).await;
+    let after = Timestamp(later.0 + LEASE_MICROS + 1);
+    let mut third = taken.engine.clone();
+    third.token = Token(number());
+    store.take_run(&driven.run, &[stage("fit")], &third, after).await.expect("it ran out");
+    assert_eq!(driven.states().await, [Lost, Succeeded, Queued, Queued], "it is left as it is");
+}
+
 pub async fn a_run_is_taken_up(store: &dyn Store) {
     let driven = Driven::new(store, &["a", "b", "c", "d"]).await;
     driven.succeed("a", "a").await;

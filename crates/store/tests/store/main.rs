@@ -34,6 +34,7 @@ macro_rules! suite {
             driving::what_does_not_fit_is_refused_whole,
             driving::a_lease_is_held_by_one_engine,
             driving::a_dead_engine_leaves_an_interrupted_run,
+            driving::a_dead_engine_leaves_no_list_under_way,
             driving::a_run_is_taken_up,
             driving::a_run_that_ended_can_be_taken_up,
             driving::a_stage_that_succeeded_is_done_again,
