@@ -302,7 +302,8 @@ impl Engine {
                 let resolver = self.resolver(options, old.kept.clone());
                 let grown = resolver.grown(&plan).await;
                 if resolver.keeps_all(&grown).await? {
-                    let is_complete = old.is_complete(&plan, &treatments);
+                    let is_complete = old.is_complete(&plan, &treatments)
+                        && resolver.fits_together(&grown, &old.history, &treatments).await?;
                     let taken = Some(old);
                     return Ok(Situation { plan, treatments, resolver, taken, is_complete });
                 }

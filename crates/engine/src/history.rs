@@ -1,6 +1,6 @@
 //! What earlier drives have left of a run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wick_core::{AttemptState, Output, RunId, RunState, SkipReason, StageName, StageOrigin};
 use wick_plan::{Plan, PlannedStage, StageIndex, Treatment, Treatments};
@@ -24,6 +24,28 @@ impl History {
         totals
     }
 
+    /// How a stage stands, if the run has it.
+    pub fn state(&self, stage: &StageName) -> Option<AttemptState> {
+        self.stages.get(stage).map(|record| record.state)
+    }
+
+    /// Whether a stage that is written for a list stands for instances: it does not where it was
+    /// left out itself, whatever instances an earlier drive has given it.
+    pub fn is_expanded(&self, template: &StageName) -> bool {
+        self.stages.get(template).is_some_and(|record| {
+            let is_open = matches!(record.state, AttemptState::Queued | AttemptState::Cancelled);
+            !is_open && record.because.is_none()
+        })
+    }
+
+    /// The instances of `template` whose items are in its list.
+    pub fn instances_of(&self, template: &StageName) -> HashSet<&StageName> {
+        let records = self.stages.values().filter(|record| {
+            record.template.as_ref() == Some(template) && record.because != Some(SkipReason::NoItem)
+        });
+        records.map(|record| &record.stage).collect()
+    }
+
     /// What is left of a stage that is to be treated so.
     pub fn past(&self, stage: &StageName, treatment: Treatment) -> Past {
         let leave = treatment == Treatment::Leave;
@@ -41,15 +63,19 @@ impl History {
         Past { attempts: record.attempts, state, leave }
     }
 
-    /// Instances that wait, as an earlier drive has left them, with the stages that stand for
-    /// them; by name.
-    pub fn waiting_instances(&self) -> Vec<(StageName, StageName)> {
-        let waiting = self.stages.values().filter(|record| record.state == AttemptState::Queued);
-        let instances = waiting.filter_map(|record| {
-            record.template.as_ref().map(|template| (record.stage.clone(), template.clone()))
+    /// Instances that have come to nothing yet, as an earlier drive has left them, with the stages
+    /// that stand for them and how they stand; by name.
+    pub fn open_instances(&self) -> Vec<(StageName, StageName, AttemptState)> {
+        let open = self
+            .stages
+            .values()
+            .filter(|record| !record.state.has_outputs() && record.state != AttemptState::Skipped);
+        let instances = open.filter_map(|record| {
+            let template = record.template.clone()?;
+            Some((record.stage.clone(), template, record.state))
         });
         let mut instances: Vec<_> = instances.collect();
-        instances.sort_unstable();
+        instances.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         instances
     }
 
@@ -131,8 +157,9 @@ impl OldRun {
         matches!(self.record.state, RunState::Running | RunState::Interrupted)
     }
 
-    /// Whether nothing of what is asked for is left to do in it, given that all it has made still
-    /// stands.
+    /// Whether everything that is asked for has ended in it, as far as its stages say. Whether
+    /// they fit together [`Resolver::fits_together`](crate::resolver::Resolver::fits_together)
+    /// tells.
     pub fn is_complete(&self, plan: &Plan, treatments: &Treatments) -> bool {
         let is_done = |record: &StageRecord| {
             record.state.has_outputs()
@@ -157,6 +184,7 @@ impl OldRun {
                     let index = plan.find(template.as_str());
                     let treatment = index.map(|index| treatments.of_instance(index, &record.stage));
                     treatment == Some(Treatment::Leave)
+                        || !self.history.is_expanded(template)
                         || record.because == Some(SkipReason::NoItem)
                         || is_done(record)
                 }

@@ -44,6 +44,7 @@ mod reads;
 mod ready;
 mod recorder;
 mod resolver;
+mod standing;
 pub mod wake;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wick_core::{
     AttemptState, Digest, Fingerprint, KindName, RunId, SkipReason, StageName, StageOrigin,
 };
-use wick_plan::{Change, FingerprintParts, Plan, PlannedStage, Section, StageIndex, Treatment};
+use wick_plan::{Change, FingerprintParts, Plan, Section, StageIndex, Treatment};
 use wick_store::Store;
 
 use crate::diff::{Recorded, by_param};
@@ -119,19 +119,10 @@ impl Engine {
         let older = older(store, &forecast, &past, earlier).await?;
         let resolver = &situation.resolver;
         let why = Why { past: &past, older: &older, forecast: &forecast, resolver };
-        let treatment = |stage: &PlannedStage| match situation.plan.find(stage.name.as_str()) {
-            Some(index) => situation.treatments.of(index),
-            None => stage
-                .instance
-                .as_ref()
-                .and_then(|instance| situation.plan.find(instance.template.as_str()))
-                .map_or(Treatment::Reuse, |template| {
-                    situation.treatments.of_instance(template, &stage.name)
-                }),
-        };
         let preview = |index: StageIndex| {
             let stage = forecast.plan.stage(index);
-            let anew = treatment(stage) == Treatment::Force;
+            let treatment = situation.treatments.of_grown(&forecast.plan, index);
+            let anew = treatment == Treatment::Force;
             let reuses = situation.resolver.reuses(stage);
             let (fingerprint, decision) = why.decision(index, anew, reuses);
             let (name, kind) = (stage.name.clone(), stage.kind.clone());

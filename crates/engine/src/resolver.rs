@@ -225,7 +225,8 @@ impl Resolver {
         Ok(Some(Verdict::Go(Resolved { inputs, fingerprint, found })))
     }
 
-    async fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
+    /// What a stage has put into a `value`.
+    pub(crate) async fn value(&self, digest: &Digest, what: &str) -> Result<Value, Failure> {
         self.files.value(digest).await.map_err(|why| {
             let message = format!("the value that {what} cannot be read: {why}");
             failure(FailureCause::Data, message, "let its stage write JSON of a moderate size")
@@ -273,7 +274,7 @@ impl Resolver {
     }
 
     /// The metrics of stages: from the drive, or from the store.
-    async fn metrics(
+    pub(crate) async fn metrics(
         &self,
         before: &Befores,
         asked: &[StageIndex],

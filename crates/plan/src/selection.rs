@@ -7,7 +7,7 @@ use wick_core::StageName;
 use wick_core::id::check_stage_name;
 use wick_pipeline::did_you_mean;
 
-use crate::plan::{Plan, StageIndex};
+use crate::plan::{Plan, PlannedStage, StageIndex};
 
 /// What a person asked for. Each name may be that of a stage, of an instance (`train[lr=0.1]`), of
 /// a stage with instances (all of them), or of a sub-pipeline (all its stages).
@@ -204,6 +204,17 @@ impl Treatments {
         let others = self.others.iter().find(|(stage, _)| *stage == template);
         let usual = others.map_or(self.of(template), |others| others.1);
         wished.map_or(usual, |wished| wished.max(usual))
+    }
+
+    /// What is to be done with a stage of `grown`, which is the plan with instances after its own
+    /// stages.
+    pub fn of_grown(&self, grown: &Plan, stage: StageIndex) -> Treatment {
+        if stage.get() < self.stages.len() {
+            return self.of(stage);
+        }
+        let PlannedStage { name, instance, .. } = grown.stage(stage);
+        let template = instance.as_ref().and_then(|i| grown.find(i.template.as_str()));
+        template.map_or(Treatment::Reuse, |template| self.of_instance(template, name))
     }
 
     /// Instances of `template` that were asked for by name and are not among `names`.

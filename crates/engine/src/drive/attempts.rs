@@ -164,7 +164,9 @@ impl Drive {
             EngineError::Internal("an attempt was launched that was not expected".to_owned())
         })?;
         info.submitted = Some(attempt);
+        // What an earlier attempt measured is not this one's, however far it came.
         info.measured = Measured::Nothing;
+        info.steps.clear();
         self.setup.executor.submit(*submission)
     }
 

@@ -49,16 +49,26 @@ impl Drive {
         self.send(body, false);
     }
 
-    /// Ends the instances that wait since an earlier drive, whose list was not made again in this
-    /// one: they are stages of the run, and nobody else will.
+    /// Ends the instances that came to nothing in an earlier drive, and whose list was not made
+    /// again in this one: they are stages of the run, and nobody else will. Otherwise one that had
+    /// failed would stand beside a stage that is skipped now, in a run that has succeeded.
     fn end_unlisted(&mut self, end: RunState) {
-        for (stage, template) in self.setup.history.waiting_instances() {
+        for (stage, template, state) in self.setup.history.open_instances() {
             let Some(index) = self.setup.plan.find(template.as_str()) else { continue };
-            let info = &self.stages[index.get()];
-            if info.instances.is_some() {
+            if self.stages[index.get()].instances.is_some() {
                 continue;
             }
-            let body = if info.treatment == Treatment::Leave {
+            let is_left = self.setup.treatments.of_instance(index, &stage) == Treatment::Leave;
+            let has_ended = state != AttemptState::Queued;
+            // It stands as the stage does that stands for it, unless that waited and is skipped.
+            let stands = self.setup.history.state(&template) != Some(AttemptState::Queued);
+            if is_left && has_ended && stands {
+                continue;
+            }
+            if has_ended {
+                self.record_also(EventBody::StageRequeued { stage: stage.clone() });
+            }
+            let body = if is_left {
                 EventBody::StageSkipped { stage, reason: SkipReason::NotSelected }
             } else if end == RunState::Cancelled {
                 EventBody::StageCancelled { stage }

@@ -19,6 +19,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_list_is_written_for_and_taken_up", a_list_is_written_for_and_taken_up),
     ("instances_end_whose_list_is_not_made_again", instances_end_whose_list_is_not_made_again),
     ("parts_of_a_run_are_asked_for", parts_of_a_run_are_asked_for),
+    ("what_read_something_else_runs_again", what_read_something_else_runs_again),
+    ("what_was_chosen_by_something_else_runs_again", what_was_chosen_by_something_else_runs_again),
     ("previews_come_true", previews_come_true),
     ("a_cancel_from_outside_is_heard", a_cancel_from_outside_is_heard),
     ("a_run_has_its_time", a_run_has_its_time),
@@ -293,6 +295,98 @@ fn parts_of_a_run_are_asked_for() {
         &mut Silent,
     ));
     assert!(matches!(error, Err(EngineError::Selection(_))), "{error:?}");
+}
+
+/// A part of a run is done anew and makes something else: what reads it was left alone, and a plain
+/// rerun finds it, as its preview says.
+fn what_read_something_else_runs_again() {
+    let project = line();
+    // What `a` makes changes from attempt to attempt, though nothing that it reads does.
+    let text = project.read("pipeline.yaml").replacen("cat a.txt;", "cat a.txt drawn;", 1);
+    project.write("pipeline.yaml", &text);
+    let runs = |preview: &Preview| -> Vec<String> {
+        let stages = preview.stages.iter();
+        let runs = stages.filter(|s| matches!(s.decision, PreviewDecision::Run { .. }));
+        runs.map(|s| s.stage.to_string()).collect()
+    };
+    project.write("drawn", "0");
+    let first = project.execute(project.growing());
+    assert_eq!(project.ran(), ["a", "b", "c", "d"]);
+    let parts = [
+        only("a"),
+        Selection { force: vec!["a".to_owned()], ..until("a") },
+        Selection { from: vec!["a".to_owned()], ..until("a") },
+    ];
+    for (round, part) in parts.into_iter().enumerate() {
+        project.write("drawn", &format!("{round} drawn"));
+        let outcome = project.execute(project.asked(Some(&first), part));
+        assert_eq!((outcome.began, project.ran()), (Began::TakenUp, vec!["a".to_owned()]));
+
+        let plain = project.asked(Some(&first), Selection::default());
+        let preview = project.preview_of(&plain);
+        assert_eq!((preview.nothing_to_do, runs(&preview)), (false, vec!["b".to_owned()]));
+        // Who asks for something else is not told of it.
+        let beside = project.execute(project.asked(Some(&first), until("d")));
+        assert_eq!(beside.began, Began::NothingToDo);
+
+        let outcome = project.execute(plain.clone());
+        assert_eq!((outcome.began, outcome.state), (Began::TakenUp, RunState::Succeeded));
+        assert_eq!(project.ran(), ["b", "c"]);
+        assert!(project.preview_of(&plain).nothing_to_do);
+        assert_eq!(project.execute(plain).began, Began::NothingToDo);
+    }
+}
+
+/// The same where the choice of the best, a condition and a list hang on what was done anew.
+fn what_was_chosen_by_something_else_runs_again() {
+    let project = Project::new(&format!(
+        "  train:
+    uses: command
+    matrix: {{lr: [1, 2]}}
+    with:
+      run: '{NOTE} echo ${{matrix.lr}} > ${{outputs.model}}; cp loss${{matrix.lr}} m${{matrix.lr}}.json'
+      outputs: {{model: value}}
+      metrics: 'm${{matrix.lr}}.json'
+  best:
+    uses: command
+    inputs: {{model: {{from: 'train[*]', select: {{metric: loss, mode: min}}}}}}
+    with: {{run: '{NOTE} cp ${{inputs.model}} chosen'}}
+  number: {{uses: command, with: {{run: '{NOTE} cp number.json ${{outputs.it}}', outputs: {{it: value}}}}}}
+  small: {{uses: command, when: '${{values.number}} < 5', with: {{run: '{NOTE}'}}}}
+  large: {{uses: command, when: '${{values.number}} >= 5', with: {{run: '{NOTE}'}}}}
+  folds: {{uses: command, with: {{run: '{NOTE} cp list.json ${{outputs.list}}', outputs: {{list: value}}}}}}
+  fit: {{uses: command, foreach: {{fold: folds.list}}, with: {{run: '{NOTE}'}}}}
+"
+    ));
+    let losses = ["{\"loss\": 0.5}", "{\"loss\": 0.25}"];
+    project.write("loss1", losses[0]);
+    project.write("loss2", losses[1]);
+    project.write("number.json", "1");
+    project.write("list.json", "[1, 2]");
+    let first = project.execute(project.growing());
+    assert_eq!((first.state, project.read("chosen").as_str()), (RunState::Succeeded, "2\n"));
+    project.ran();
+    let plain = project.asked(Some(&first), Selection::default());
+    let again = |part: &str| {
+        assert!(project.preview_of(&plain).nothing_to_do, "before {part}");
+        project.execute(project.asked(Some(&first), only(part)));
+        assert!(!project.preview_of(&plain).nothing_to_do, "after {part}");
+        project.ran();
+        let outcome = project.execute(plain.clone());
+        assert_eq!((outcome.began, outcome.state), (Began::TakenUp, RunState::Succeeded));
+        project.ran()
+    };
+
+    project.write("loss2", "{\"loss\": 0.75}");
+    assert_eq!(again("train[lr=2]"), ["best"]);
+    assert_eq!(project.read("chosen"), "1\n");
+    project.write("number.json", "7");
+    assert_eq!(again("number"), ["large"]);
+    assert_eq!(project.state(&first.run, "small"), AttemptState::Skipped);
+    project.write("list.json", "[2, 3]");
+    assert_eq!(again("folds"), ["fit[fold=3]"]);
+    assert_eq!(project.state(&first.run, "fit[fold=1]"), AttemptState::Skipped);
+    assert!(project.preview_of(&plain).nothing_to_do);
 }
 
 /// What a preview calls certain is what happens: on random edits, runs, reruns and selections.
