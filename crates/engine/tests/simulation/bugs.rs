@@ -41,10 +41,12 @@ pub enum Bug {
     GathersTooFew,
     /// What stands for instances is said to have ended before the last of them.
     GathersEarly,
+    /// Of a metric the first value is told, and not the latest.
+    TellsOldMetrics,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 15] = [
         Bug::LaunchesUnrecorded,
         Bug::WritesWithoutLease,
         Bug::PublishesStale,
@@ -59,6 +61,7 @@ impl Bug {
         Bug::PlansTooFew,
         Bug::GathersTooFew,
         Bug::GathersEarly,
+        Bug::TellsOldMetrics,
     ];
 
     /// In how many cases of a thousand it shows: few, as bugs that survive testing do.
@@ -67,7 +70,8 @@ impl Bug {
             Bug::WritesWithoutLease
             | Bug::PublishesStale
             | Bug::ServesWhatIsGone
-            | Bug::SharesTooMuch => 1000,
+            | Bug::SharesTooMuch
+            | Bug::TellsOldMetrics => 1000,
             Bug::RunsFinishedAgain => 100,
             Bug::StartsBeforeInputs | Bug::PlansTooFew | Bug::GathersTooFew | Bug::GathersEarly => {
                 200
@@ -89,6 +93,7 @@ impl Bug {
             Bug::PlansTooFew => Invariant::Listed,
             Bug::GathersTooFew => Invariant::Gathers,
             Bug::GathersEarly => Invariant::EndsWithInstances,
+            Bug::TellsOldMetrics => Invariant::Chooses,
             Bug::NeverTells => Invariant::Ends,
             Bug::RunsFinishedAgain => Invariant::NotRepeated,
             Bug::PublishesNothing | Bug::ServesWhatIsGone => Invariant::BytesFirst,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wick_core::{RunState, Token};
 use wick_engine::{CancelHandle, Engine, Expander, Parts, RunOptions, Slots};
-use wick_plan::{Join, KnownList, Plan, Selection};
+use wick_plan::{InputSource, Join, KnownList, Plan, Selection, StageIndex};
 use wick_store::{Search, Store};
 
 use crate::bugs::Bug;
@@ -254,7 +254,7 @@ impl Course {
         let may_succeed =
             !doomed || self.has_selected || self.plan.stages.iter().any(may_be_left_out);
         let is_as_expected = match state {
-            Some(RunState::Failed) => doomed,
+            Some(RunState::Failed) => doomed || self.cannot_choose(),
             Some(RunState::Succeeded) => may_succeed,
             _ => false,
         };
@@ -265,11 +265,31 @@ impl Course {
         self.check_artifacts();
     }
 
+    /// Whether a stage of the newest run is to choose the best of several, and none of them can be
+    /// chosen.
+    fn cannot_choose(&self) -> bool {
+        let disk = lock(&self.lab.tables);
+        let Some(run) = disk.tables.runs.last() else { return false };
+        let judge = self.lab.judge();
+        let is_there = |index: StageIndex| {
+            let place = run.place(&self.plan.stage(index).name);
+            place.is_some_and(|place| run.stages[place].state.has_outputs())
+        };
+        let stages = self.plan.stages.iter().filter(|stage| stage.needs().all(is_there));
+        let mut choices =
+            stages.flat_map(|stage| &stage.inputs).filter_map(|input| match &input.source {
+                InputSource::Select { from, best, .. } => Some((from, best)),
+                _ => None,
+            });
+        choices.any(|(from, best)| judge.best(&disk.tables, run, &self.plan, from, best).is_none())
+    }
+
     /// Everything that the newest run has published is there, and is what it should be.
     fn check_artifacts(&self) {
         let disk = lock(&self.lab.tables);
         let Some(run) = disk.tables.runs.last() else { return };
         let there = lock(&self.lab.artifacts);
+        let judge = self.lab.judge();
         let mut wrong = None;
         let made = |stage: &wick_plan::PlannedStage, port: &wick_core::PortName| {
             let place = run.place(&stage.name)?;
@@ -291,8 +311,21 @@ impl Course {
             };
             let outputs = disk.tables.outputs_of(run, place);
             let inputs = stage.inputs.iter().flat_map(|input| {
-                let from = graphs::spread(&grown, input.from()).into_iter();
-                from.map(|from| made(grown.stage(from), input.output()))
+                let from = match &input.source {
+                    InputSource::Select { from, best, .. } => {
+                        let chosen = judge.best(&disk.tables, run, &grown, from, best);
+                        let chosen = chosen.and_then(|name| grown.find(name.as_str()));
+                        chosen.into_iter().collect()
+                    }
+                    _ => graphs::spread(&grown, input.from()),
+                };
+                let gathers = matches!(input.source, InputSource::Gather { .. });
+                from.into_iter().map(move |from| (input, gathers, from))
+            });
+            let inputs = inputs.map(|(input, gathers, from)| {
+                let from = grown.stage(from);
+                let label = gathers.then(|| from.name.labels_for(&stage.name));
+                Some((input.port.clone(), label, made(from, input.output())?))
             });
             // Where one of several is enough, the others may be missing.
             let inputs: Option<Vec<_>> =
@@ -300,7 +333,7 @@ impl Course {
             for planned in &stage.outputs {
                 let made = outputs.iter().find(|output| output.port == planned.port);
                 let expected =
-                    inputs.as_ref().map(|inputs| graphs::expected(stage, inputs, &planned.port));
+                    inputs.clone().map(|inputs| graphs::expected(stage, inputs, &planned.port));
                 let is_there = made.is_some_and(|made| there.contains(&made.digest));
                 let is_right =
                     Nature::of(stage).is_fickle || made.map(|made| made.digest) == expected;
@@ -309,7 +342,7 @@ impl Course {
                 }
             }
         }
-        drop((there, disk));
+        drop((there, judge, disk));
         if let Some(wrong) = wrong {
             self.lab.judge().object(Invariant::BytesFirst, wrong);
         }
@@ -341,9 +374,8 @@ impl Course {
         let host = if self.lab.calls.is_some() { process.0 } else { command.host };
         let token = self.dice.next() >> 1;
         lock(&self.lab.processes).insert(process, Machine { host, skew, token });
-        let is_plain = command.selection == Selection::default();
-        let plan = command.plan.clone();
-        self.lab.judge().drive_begins(process, plan, command.slots, command.use_cache, is_plain);
+        let (plan, selection) = (command.plan.clone(), command.selection.clone());
+        self.lab.judge().drive_begins(process, plan, command.slots, command.use_cache, selection);
         self.lab.note(|| {
             let word = if command.rerun { "rerun" } else { "run" };
             format!("{process:?} on machine {host}: {word}, {:?}", command.slots)

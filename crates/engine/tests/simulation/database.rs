@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wick_core::{
-    AttemptState, Effect, Event, EventBody, Fingerprint, KindName, Output, RunId, RunState,
-    SkipReason, StageName, StageOrigin, Timestamp, Token,
+    AttemptState, Effect, Event, EventBody, Fingerprint, KindName, MetricKey, Output, RunId,
+    RunState, SkipReason, StageName, StageOrigin, Timestamp, Token,
 };
 use wick_store::{
     ArtifactRecord, CachedOutputs, EngineId, InputRecord, LEASE_MICROS, Lease, Marks, NewRun,
@@ -35,6 +35,8 @@ pub struct Run {
     pub lease: Option<Held>,
     pub stages: Vec<Stage>,
     pub attempts: BTreeMap<(usize, u32), Attempt>,
+    /// Of each attempt and metric the first point and the latest: step and value.
+    pub metrics: BTreeMap<(usize, u32, MetricKey), [(i64, f64); 2]>,
     /// By their places in the order of all events.
     pub events: BTreeMap<i64, Arc<Event>>,
 }
@@ -131,6 +133,7 @@ impl Tables {
             finished: None,
             lease: Some(Held::new(engine, now)),
             attempts: BTreeMap::new(),
+            metrics: BTreeMap::new(),
             events: BTreeMap::new(),
         }));
         Ok(lease)
@@ -256,6 +259,17 @@ impl Tables {
             }),
         };
         found.map(|attempt| attempt.outputs.as_slice()).unwrap_or_default()
+    }
+
+    /// What an attempt has measured: of each metric the latest value, or the `first`.
+    pub fn metrics_of(&self, attempt: &StageOrigin, first: bool) -> Vec<(String, f64)> {
+        let Some(run) = self.run(&attempt.run) else { return Vec::new() };
+        let Some(of) = run.place(&attempt.stage) else { return Vec::new() };
+        run.metrics
+            .iter()
+            .filter(|((place, number, _), _)| (*place, *number) == (of, attempt.attempt))
+            .map(|((.., key), points)| (key.to_string(), points[usize::from(!first)].1))
+            .collect()
     }
 
     pub fn artifacts(&self, id: &RunId) -> Vec<ArtifactRecord> {
@@ -467,9 +481,21 @@ impl Run {
                 (self.state, self.finished) = (*state, Some(event.time));
                 self.lease = None;
             }
+            EventBody::Metrics { stage, attempt, points } => {
+                let place = self.place(stage).ok_or_else(|| {
+                    StoreError::Refused(format!("stage {stage}: it is not in the run"))
+                })?;
+                for point in points {
+                    let (key, new) = (point.key.clone(), (point.step, point.value));
+                    let [_, latest] =
+                        self.metrics.entry((place, *attempt, key)).or_insert([new, new]);
+                    if point.step >= latest.0 {
+                        *latest = new;
+                    }
+                }
+            }
             EventBody::RunStarted { .. }
             | EventBody::AttemptSpawned { .. }
-            | EventBody::Metrics { .. }
             | EventBody::Progress { .. } => {}
             EventBody::StageRequeued { stage } => {
                 let place = self.place(stage).filter(|place| self.stages[*place].state.is_final());

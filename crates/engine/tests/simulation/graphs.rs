@@ -16,6 +16,9 @@ use crate::dice::Dice;
 /// The port at which a stage makes a list.
 const LIST: &str = "list";
 
+/// What attempts measure.
+pub const METRIC: &str = "loss";
+
 /// How the digest of a list ends. So a digest alone says what stands in the artifact.
 const LIST_MARK: [u8; 4] = *b"list";
 
@@ -43,14 +46,20 @@ pub fn made(submission: &Submission, port: &PortName, dice: &mut Dice) -> Digest
     if Nature::of(planned).is_fickle {
         return marked(port, Digest::of(&dice.next().to_le_bytes()));
     }
-    let inputs: Vec<Digest> = submission.inputs.iter().map(|input| input.digest).collect();
-    expected(planned, &inputs, port)
+    let inputs = submission.inputs.iter();
+    let inputs = inputs.map(|input| (input.port.clone(), input.item.clone(), input.digest));
+    expected(planned, inputs.collect(), port)
 }
 
-/// What a stage makes at a port, unless it is fickle.
-pub fn expected(stage: &PlannedStage, inputs: &[Digest], port: &PortName) -> Digest {
+/// What a stage finds at one of its ports: what gathers finds an entry for each label.
+pub type Found = (PortName, Option<String>, Digest);
+
+/// What a stage makes at a port, unless it is fickle. In which order a list has its items makes no
+/// difference to those who gather from it, as none to the entries of a folder.
+pub fn expected(stage: &PlannedStage, mut inputs: Vec<Found>, port: &PortName) -> Digest {
+    inputs.sort_unstable();
     let mut bytes = format!("{} {} {port}", stage.kind, stage.config);
-    for digest in inputs {
+    for (_, _, digest) in inputs {
         bytes.push_str(&digest.to_string());
     }
     marked(port, Digest::of(bytes.as_bytes()))
@@ -137,7 +146,10 @@ pub fn grown(plan: &Plan, lists: &[KnownList]) -> Plan {
                         *from = grown.find(&name).unwrap_or(*from);
                     }
                     InputSource::Gather { from, .. } => *from = spread(&grown, from),
-                    InputSource::Select { .. } => {}
+                    InputSource::Select { from, best, .. } => {
+                        *from = spread(&grown, from);
+                        best.of = spread(&grown, &best.of);
+                    }
                 }
             }
             grown.stages.push(instance);
@@ -182,16 +194,42 @@ fn source(
         return if is_same && dice.chance(600) {
             json!({"output": {"from": from, "output": output}})
         } else {
-            json!({"gather": {"from": [from], "output": output}})
+            several(dice, plan, &[StageIndex(from)], output)
         };
     }
     match &stage.instance {
         Some(instance) if dice.chance(700) => {
-            let from = plan.instances_of(&instance.template);
-            json!({"gather": {"from": from, "output": output}})
+            several(dice, plan, &plan.instances_of(&instance.template), output)
         }
         _ => json!({"output": {"from": from, "output": output}}),
     }
+}
+
+/// Reads an output of all instances `from`, or of the best of them.
+fn several(dice: &mut Dice, plan: &Plan, from: &[StageIndex], output: &PortName) -> Value {
+    if dice.chance(600) {
+        return json!({"gather": {"from": from, "output": output}});
+    }
+    // What another stage with the same instances has measured may decide.
+    let likes: Vec<Vec<StageIndex>> = match &plan.stage(from[0]).foreach {
+        Some(list) => {
+            let same = plan.indexed().filter(|(_, stage)| stage.foreach.as_ref() == Some(list));
+            same.map(|(index, _)| vec![index]).collect()
+        }
+        None => {
+            let templates = plan.stages.iter().filter_map(|stage| stage.instance.as_ref());
+            let others = templates.map(|instance| plan.instances_of(&instance.template));
+            others.filter(|others| others.len() == from.len()).collect()
+        }
+    };
+    let of = if dice.chance(300) {
+        likes[dice.below(likes.len() as u64) as usize].clone()
+    } else {
+        Vec::new()
+    };
+    let mode = if dice.chance(500) { "min" } else { "max" };
+    let best = json!({"metric": METRIC, "of": of, "mode": mode});
+    json!({"select": {"from": from, "output": output, "best": best}})
 }
 
 fn stage(dice: &mut Dice, plan: &Plan, place: u64, edges: u64) -> PlannedStage {
@@ -310,12 +348,12 @@ pub fn selection(dice: &mut Dice, plan: &Plan) -> Selection {
     };
     let (first, second) = (name(), name());
     let nothing = Selection::default();
-    // Not `only`: by its meaning it leaves what follows as it was made from something else.
-    match dice.below(5) {
+    match dice.below(6) {
         0 => Selection { from: first, ..nothing },
         1 => Selection { until: first, ..nothing },
         2 => Selection { force: first, ..nothing },
         3 => Selection { force: first, until: second, ..nothing },
+        4 => Selection { only: first, ..nothing },
         _ => Selection { all: true, ..nothing },
     }
 }

@@ -4,18 +4,21 @@
 //! executor, and what the reporter is told. It believes neither the engine nor the database, but
 //! keeps books of its own.
 
+mod choices;
 mod instances;
+mod reasons;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use wick_core::{
-    AttemptState, Digest, Event, EventBody, Fingerprint, Output, RunId, RunState, StageName, Token,
+    AttemptState, Digest, Event, EventBody, Fingerprint, Output, PortName, RunId, RunState,
+    StageName, Token,
 };
 use wick_engine::executor::Submission;
 use wick_engine::{Began, EngineError, EngineResult, RunOutcome, Slots, Totals};
-use wick_plan::{InputSource, Join, Plan, Resources};
+use wick_plan::{InputSource, Join, Plan, Resources, Selection, Treatments};
 use wick_store::{Lease, StoreError};
 
 use crate::database::{Run, Tables};
@@ -37,6 +40,8 @@ pub enum Invariant {
     Listed,
     /// A stage that gathers reads of every instance of the present list what that has published.
     Gathers,
+    /// A stage that chooses reads what the best instance has published, by what was measured.
+    Chooses,
     /// A stage that stands for instances ends when they have, as the worst of them.
     EndsWithInstances,
     /// What was acknowledged stays.
@@ -68,8 +73,9 @@ pub struct Drive {
     pub plan: Arc<Plan>,
     pub slots: Slots,
     pub use_cache: bool,
-    /// Whether nothing was to be done anew.
-    pub is_plain: bool,
+    /// What was asked for; nothing in particular, if it is plain.
+    pub selection: Selection,
+    treatments: Option<Treatments>,
     /// What was published when it began, by fingerprint.
     published_before: BTreeSet<Fingerprint>,
     losses_before: u64,
@@ -102,9 +108,15 @@ pub struct Judge {
     published: BTreeMap<(RunId, StageName), u32>,
     /// The instances of the present list of each stage that has one.
     listed: BTreeMap<(RunId, StageName), Vec<StageName>>,
+    /// Those that were skipped or cancelled since: what their instances had made gathers nobody.
+    unlisted: BTreeSet<(RunId, StageName)>,
+    /// Of each attempt the latest of what it measured: step and value.
+    measured: BTreeMap<(RunId, StageName, u32), (i64, f64)>,
     /// What was last published for each fingerprint.
     fingerprints: BTreeMap<Fingerprint, Vec<Digest>>,
     losses: u64,
+    /// What was ever lost, whether it is there again or not.
+    ever_lost: BTreeSet<Digest>,
     /// How often sources have changed.
     changes: u64,
     /// When artifacts were lost that are not there again.
@@ -137,15 +149,16 @@ impl Judge {
 
     // ---- what happens in the database ----------------------------------------------------
 
-    /// A command is given; it is plain if it asks for no stages in particular.
+    /// A command is given.
     pub fn drive_begins(
         &mut self,
         process: ProcessId,
         plan: Arc<Plan>,
         slots: Slots,
         use_cache: bool,
-        is_plain: bool,
+        selection: Selection,
     ) {
+        let treatments = selection.resolve(&plan).ok();
         let is_there = |digest: &Digest| !self.lost.contains_key(digest);
         let published_before = self.fingerprints.iter();
         let published_before = published_before
@@ -153,7 +166,15 @@ impl Judge {
             .map(|(fingerprint, _)| *fingerprint)
             .collect();
         let losses_before = self.losses;
-        let drive = Drive { plan, slots, use_cache, is_plain, published_before, losses_before };
+        let drive = Drive {
+            plan,
+            slots,
+            use_cache,
+            selection,
+            treatments,
+            published_before,
+            losses_before,
+        };
         self.drives.insert(process, drive);
     }
 
@@ -184,10 +205,12 @@ impl Judge {
             format!("an engine without the lease wrote to run {}", lease.run)
         });
         let run = &lease.run;
-        for event in batch {
+        for (place, event) in batch.iter().enumerate() {
             match &event.body {
                 EventBody::AttemptStarted { stage, attempt, token, .. } => {
                     self.running.insert((run.clone(), stage.clone()), (*attempt, *token));
+                    // A power cut may have taken back the first that had this number.
+                    self.measured.remove(&(run.clone(), stage.clone(), *attempt));
                 }
                 EventBody::AttemptFinished { stage, attempt, token, state, outputs, .. } => {
                     let running = self.running.remove(&(run.clone(), stage.clone()));
@@ -209,13 +232,19 @@ impl Judge {
                     self.publishes(lab, run, stage, 0, outputs);
                     self.is_served_as_seen(process, stage, outputs);
                 }
-                // A stage that stands for instances makes nothing itself.
-                EventBody::StageRequeued { stage }
-                    if self.listed.contains_key(&(run.clone(), stage.clone())) => {}
-                EventBody::StageRequeued { stage } => self.begins_anew(process, run, stage),
+                EventBody::StageRequeued { stage } => {
+                    let next = batch.get(place + 1).map(|event| &event.body);
+                    self.begins_anew(process, run, stage, next, [before, after]);
+                }
+                EventBody::StageSkipped { stage, .. } | EventBody::StageCancelled { stage } => {
+                    self.unlisted.insert((run.clone(), stage.clone()));
+                }
                 EventBody::StageExpanded { stage, instances } => {
                     let names = instances.iter().map(|(name, _)| name.clone()).collect();
                     self.is_expanded(process, run, stage, names, after);
+                }
+                EventBody::Metrics { stage, attempt, points } => {
+                    self.is_measured(run, stage, *attempt, points);
                 }
                 EventBody::StageGathered { stage, state } => {
                     self.is_gathered(run, stage, *state, after);
@@ -255,21 +284,6 @@ impl Judge {
         self.check(holds, Invariant::BytesFirst, || {
             format!("{stage} of {run} is published without the bytes of {missing:?}")
         });
-    }
-
-    /// What a stage had published does not count any more, for which there must be a reason.
-    fn begins_anew(&mut self, process: ProcessId, run: &RunId, stage: &StageName) {
-        // What somebody asked for may have changed what this stage reads, in an earlier drive too.
-        let is_asked_for = self.drives.values().any(|drive| !drive.is_plain);
-        let is_upset = is_asked_for
-            || self.losses > 0
-            || self.changes > 0
-            || !self.all_readable
-            || self.may_read_more(process, run, stage);
-        self.check(is_upset, Invariant::NotRepeated, || {
-            format!("{stage} of {run} is to be done again for no reason")
-        });
-        self.published.remove(&(run.clone(), stage.clone()));
     }
 
     /// A source file was changed.
@@ -351,7 +365,7 @@ impl Judge {
             let reusable = planned.cache
                 && is_readable
                 && drive.use_cache
-                && drive.is_plain
+                && drive.selection.is_empty()
                 && drive.losses_before == self.losses
                 && drive.published_before.contains(&recorded.fingerprint);
             self.check(!reusable, Invariant::NotRepeated, || {
@@ -403,6 +417,12 @@ impl Judge {
         });
         let mut published = Vec::new();
         for input in &planned.inputs {
+            if let InputSource::Select { from, best, .. } = &input.source {
+                let chosen = self.best(tables, run, plan, from, best);
+                let made = chosen.map(|name| made_by(tables, run, &name, input.output()));
+                published.push((input.port.clone(), None, made.flatten()));
+                continue;
+            }
             let gathers = matches!(input.source, InputSource::Gather { .. });
             let from = input.from().iter().map(|from| plan.stage(*from));
             for name in from.flat_map(|from| self.instances_of(run, from)) {
@@ -411,17 +431,25 @@ impl Judge {
                 if !has_ended_well && planned.join == Join::Any {
                     continue;
                 }
-                let outputs = place.map(|place| tables.outputs_of(run, place)).unwrap_or_default();
-                let made = outputs.iter().find(|output| output.port == *input.output());
+                let made = made_by(tables, run, &name, input.output());
                 let item = gathers.then(|| name.labels_for(&planned.name));
-                published.push((input.port.clone(), item, made.map(|output| output.digest)));
+                published.push((input.port.clone(), item, made));
             }
         }
         let read = submission.inputs.iter();
         let read: Vec<_> =
             read.map(|read| (read.port.clone(), read.item.clone(), Some(read.digest))).collect();
+        let chooses = |port: &PortName| {
+            let input = planned.inputs.iter().find(|input| input.port == *port);
+            input.is_some_and(|input| matches!(input.source, InputSource::Select { .. }))
+        };
+        let differs = published.iter().zip(&read).find(|(published, read)| published != read);
         let gathers = published.iter().chain(&read).any(|(_, item, _)| item.is_some());
-        let invariant = if gathers { Invariant::Gathers } else { Invariant::InputsFirst };
+        let invariant = match differs {
+            Some(((port, ..), _)) if chooses(port) => Invariant::Chooses,
+            _ if gathers => Invariant::Gathers,
+            _ => Invariant::InputsFirst,
+        };
         self.check(read == published, invariant, || {
             format!("{} reads {read:?}, but published is {published:?}", planned.name)
         });
@@ -493,6 +521,7 @@ impl Judge {
 
     pub fn artifact_lost(&mut self, digest: Digest, now: Duration) {
         self.losses += 1;
+        self.ever_lost.insert(digest);
         self.lost.insert(digest, now);
     }
 
@@ -539,6 +568,12 @@ impl Judge {
             }
         }
     }
+}
+
+/// What a stage has published at a port.
+fn made_by(tables: &Tables, run: &Run, stage: &StageName, port: &PortName) -> Option<Digest> {
+    let outputs = tables.outputs_of(run, run.place(stage)?);
+    outputs.iter().find(|output| output.port == *port).map(|output| output.digest)
 }
 
 /// How much there is of a name.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wick_core::{Event, RunId, StageName, Timestamp};
+use wick_core::{Event, RunId, StageName, StageOrigin, Timestamp};
 use wick_store::{EngineId, Lease, NewRun, Store, StoreError, StoreResult};
 
 use crate::database::Tables;
@@ -93,6 +93,14 @@ pub async fn compare(
         let events: Vec<_> = events.iter().map(|record| bodies(&record.event)).collect();
         let simulated: Vec<_> = run.events.values().map(|event| bodies(event)).collect();
         same("the events", &events, &simulated)?;
+        for (place, attempt) in run.attempts.keys() {
+            let stage = run.stages[*place].name.clone();
+            let origin = StageOrigin { run: id.clone(), stage, attempt: *attempt };
+            let metrics = store.metrics_of(&origin).await.map_err(told)?;
+            // As text: what is no number is not equal to itself.
+            let simulated = tables.metrics_of(&origin, false);
+            same("what was measured", &format!("{metrics:?}"), &format!("{simulated:?}"))?;
+        }
         for stage in run.stage_records() {
             let Some(fingerprint) = stage.fingerprint else { continue };
             let cached = store.find_cached(&[fingerprint]).await.map_err(told)?;

@@ -234,8 +234,9 @@ impl Store for SimulatedStore {
         Ok(Vec::new())
     }
 
-    async fn metrics_of(&self, _: &StageOrigin) -> StoreResult<Vec<(String, f64)>> {
-        Ok(Vec::new())
+    async fn metrics_of(&self, attempt: &StageOrigin) -> StoreResult<Vec<(String, f64)>> {
+        let first = self.lab.has_bug(Bug::TellsOldMetrics);
+        self.read(|tables| tables.metrics_of(attempt, first)).await
     }
 
     async fn series(&self, _: &RunId, _: Option<&str>) -> StoreResult<Vec<Series>> {

@@ -18,7 +18,7 @@ use wick_engine::{Carbon, EngineError, EngineResult};
 use wick_plan::StageIndex;
 
 use crate::bugs::Bug;
-use crate::graphs::{self, Nature};
+use crate::graphs::{self, METRIC, Nature};
 use crate::lab::Lab;
 use crate::scheduler::{ProcessId, TaskId, WORKERS, lock};
 
@@ -189,6 +189,7 @@ impl Attempt {
         };
         if !stopped {
             self.measure();
+            self.measure();
         }
         let rest = if hangs { Duration::from_secs(60) } else { takes / 2 };
         let stopped = stopped
@@ -266,10 +267,16 @@ impl Attempt {
         outputs
     }
 
+    /// Measures something, mostly: seldom what is no number, often what others measure, too.
     fn measure(&self) {
         let time = self.lab.time_at(WORKERS);
-        let point = MetricPoint { key: "loss".into(), step: 1, time, value: 0.5 };
-        self.tell(Change::Measured(vec![point]));
+        let point = {
+            let mut dice = self.lab.dice();
+            let value = if dice.chance(50) { f64::NAN } else { dice.below(8) as f64 / 4.0 };
+            let step = dice.below(4) as i64;
+            dice.chance(900).then(|| MetricPoint { key: METRIC.into(), step, time, value })
+        };
+        self.tell(Change::Measured(point.into_iter().collect()));
         let progress =
             Progress { unit: "step".to_owned(), done: 1.0, total: Some(2.0), note: None };
         self.tell(Change::Progressed(progress));

@@ -2,7 +2,7 @@
 
 use wick_core::{AttemptState, RunId, StageName};
 use wick_engine::executor::Submission;
-use wick_plan::{Join, PlannedStage};
+use wick_plan::PlannedStage;
 
 use super::{Invariant, Judge};
 use crate::database::{Run, Tables};
@@ -10,24 +10,6 @@ use crate::graphs;
 use crate::scheduler::ProcessId;
 
 impl Judge {
-    /// Whether a stage, or one that it needs, gathers what there is of several, of which some may
-    /// have failed before.
-    pub(super) fn may_read_more(&self, process: ProcessId, run: &RunId, stage: &StageName) -> bool {
-        let Some(drive) = self.drives.get(&process) else { return false };
-        let mut templates = self.listed.iter();
-        let template = templates.find(|((of, _), names)| of == run && names.contains(stage));
-        let known = template.map_or(stage, |((_, template), _)| template);
-        let mut open: Vec<_> = drive.plan.find(known.as_str()).into_iter().collect();
-        while let Some(index) = open.pop() {
-            let stage = drive.plan.stage(index);
-            if stage.join == Join::Any && !stage.inputs.is_empty() {
-                return true;
-            }
-            open.extend(stage.needs());
-        }
-        false
-    }
-
     /// The instances of a stage are told, which are to be those of the list as it is published.
     pub(super) fn is_expanded(
         &mut self,
@@ -53,13 +35,12 @@ impl Judge {
         self.check(is_so, Invariant::Listed, || {
             format!("{stage} of {run} has the instances {names:?}, but its list is {items:?}")
         });
+        // What is not in the list any more counts for nothing, whatever it has published.
         let earlier = self.listed.insert((run.clone(), stage.clone()), names.clone());
-        let gone = earlier.into_iter().flatten().filter(|earlier| !names.contains(earlier));
-        for gone in gone {
-            if self.published.contains_key(&(run.clone(), gone.clone())) {
-                self.begins_anew(process, run, &gone);
-            }
+        for gone in earlier.into_iter().flatten().filter(|earlier| !names.contains(earlier)) {
+            self.published.remove(&(run.clone(), gone));
         }
+        self.unlisted.remove(&(run.clone(), stage.clone()));
     }
 
     /// A stage that stands for instances has ended.
@@ -88,12 +69,15 @@ impl Judge {
         });
     }
 
-    /// A stage, or the instances of its present list, if it stands for such.
+    /// A stage, or the instances of its present list, if it is written for one: none where it was
+    /// skipped.
     pub(super) fn instances_of(&self, run: &Run, stage: &PlannedStage) -> Vec<StageName> {
         if stage.foreach.is_none() {
             return vec![stage.name.clone()];
         }
-        self.listed.get(&(run.new.id.clone(), stage.name.clone())).cloned().unwrap_or_default()
+        let key = (run.new.id.clone(), stage.name.clone());
+        let listed = self.listed.get(&key).filter(|_| !self.unlisted.contains(&key));
+        listed.cloned().unwrap_or_default()
     }
 
     /// Whether any instance has succeeded of a stage that an attempt needs.
