@@ -16,6 +16,7 @@ use crate::{Project, check};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("the_best_is_chosen_gathered_and_judged", the_best_is_chosen_gathered_and_judged),
+    ("an_attempt_is_chosen_by_what_it_measured", an_attempt_is_chosen_by_what_it_measured),
     ("a_list_is_written_for_and_taken_up", a_list_is_written_for_and_taken_up),
     ("instances_end_whose_list_is_not_made_again", instances_end_whose_list_is_not_made_again),
     ("parts_of_a_run_are_asked_for", parts_of_a_run_are_asked_for),
@@ -127,6 +128,34 @@ fn the_best_is_chosen_gathered_and_judged() {
     let second = project.execute(project.growing());
     assert!(project.ran().is_empty());
     assert_eq!((second.totals.cached, second.totals.skipped), (6, 2));
+}
+
+/// Not by what an attempt before it measured, though that came further.
+fn an_attempt_is_chosen_by_what_it_measured() {
+    let project = Project::new(
+        r#"  train:
+    uses: command
+    matrix: {lr: [1, 2]}
+    retry: {attempts: 2, backoff: 1ms}
+    with:
+      run: |
+        if test ! -e tried${matrix.lr}; then
+          touch tried${matrix.lr}
+          echo '{"metric": "loss", "value": '$((3 - ${matrix.lr}))', "step": 9}' >> $WICK_METRICS
+          exit 1
+        fi
+        echo '{"metric": "loss", "value": ${matrix.lr}, "step": 2}' >> $WICK_METRICS
+        echo ${matrix.lr} > ${outputs.model}
+      outputs: {model: value}
+  best:
+    uses: command
+    inputs: {model: {from: 'train[*]', select: {metric: loss, mode: min}}}
+    with: {run: 'cp ${inputs.model} chosen'}
+"#,
+    );
+    let outcome = project.execute(project.growing());
+    assert_eq!(outcome.state, RunState::Succeeded, "{:?}", outcome.failed);
+    assert_eq!(project.read("chosen"), "1\n");
 }
 
 /// A list of folds, a fit of each, and what takes all of them.
