@@ -198,6 +198,12 @@ fn lineage_leads_forward_over_all_runs() {
     let mut expected: Vec<&str> = runs.iter().map(String::as_str).collect();
     expected.sort_unstable();
     assert_eq!(trained, expected, "{told}");
+    // What each was told stands with it.
+    let rates = sandbox.wick(&["lineage", "table.rows", "--forward", "-v"]).ends_with(0).stdout;
+    let rates: Vec<&str> = rates.lines().filter(|line| line.contains("with ")).collect();
+    assert_eq!(rates.len(), 2, "{rates:?}");
+    assert!(rates.iter().all(|line| line.contains("outputs.model=\"file\"")), "{rates:?}");
+    assert!(rates.iter().all(|line| !line.contains(" order=")), "{rates:?}");
     // A third run takes both from the cache: it adds nothing but its number.
     sandbox.wick(&["run", "pipeline.yaml", "-p", "rate=2"]).ends_with(0);
     let again = sandbox.json(&["lineage", "table.rows", "--forward", "-o", "json"]);

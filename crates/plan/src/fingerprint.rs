@@ -64,6 +64,17 @@ pub struct Part {
     pub shown: Option<String>,
 }
 
+/// What the name of a part ends with that says in which order the keys of a mapping stand. No path
+/// of a value ends so: a key with a space is quoted.
+const ORDER: &str = " order";
+
+impl Part {
+    /// The mapping in `with` of which this says in which order its keys stand.
+    pub fn order_of(&self) -> Option<&str> {
+        self.name.strip_suffix(ORDER).filter(|_| self.section == Section::With)
+    }
+}
+
 /// What sort of thing determines a stage's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -349,8 +360,7 @@ fn config_leaves(config: &Value, path: &mut String, rules: Rules<'_>, parts: &mu
             if rules.ordered.iter().any(|field| field == path) {
                 let mut order = String::new();
                 entries.keys().for_each(|key| push_key(&mut order, key));
-                // No path of a value ends so: a key with a space is quoted.
-                parts.push(part(Section::With, &format!("{path} order"), &order.into()));
+                parts.push(part(Section::With, &format!("{path}{ORDER}"), &order.into()));
             }
             let before = parts.len();
             for (key, value) in entries {
@@ -395,7 +405,7 @@ fn noun(part: &Part) -> String {
         Section::Kind => "`uses`".to_owned(),
         Section::Revision => "the kind's revision".to_owned(),
         Section::With if part.name.is_empty() => "`with`".to_owned(),
-        Section::With => match part.name.strip_suffix(" order") {
+        Section::With => match part.order_of() {
             Some(path) => format!("the order of `with.{path}`"),
             None => format!("`with.{}`", part.name),
         },

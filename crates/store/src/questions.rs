@@ -105,6 +105,10 @@ pub struct Reader {
     /// In how many runs its outputs stand, where that is known: its own, and those in which it was
     /// cached.
     pub runs: Option<u64>,
+    /// The environment of the run that computed.
+    pub environment: serde_json::Value,
+    /// What went into its fingerprint, if that was told.
+    pub parts: Option<serde_json::Value>,
     /// What it made.
     pub outputs: Vec<MadeArtifact>,
 }
@@ -198,13 +202,14 @@ macro_rules! readers {
               ORDER BY newest DESC, by_position LIMIT $2)
               SELECT reader.digest, reader.port, reader.item, reader.kind, reader.runs,
                      r.public_id AS run, s.name AS stage, a.attempt, a.state, a.started,
-                     o.port AS made_port, o.type AS made_type, o.digest AS made_digest,
+                     r.environment, p.parts, o.port AS made_port, o.type AS made_type, o.digest AS made_digest,
                      o.bytes AS made_bytes, o.meta AS made_meta
               FROM reader
               JOIN runs r ON r.id = reader.by_run
               JOIN stages s ON s.run_id = reader.by_run AND s.position = reader.by_position
               JOIN attempts a ON a.run_id = reader.by_run AND a.position = reader.by_position
                              AND a.attempt = reader.by_attempt
+              LEFT JOIN fingerprint_parts p ON p.fingerprint = a.fingerprint
               LEFT JOIN outputs o ON o.run_id = a.run_id AND o.position = a.position
                                  AND o.attempt = a.attempt
               ORDER BY reader.newest DESC, reader.by_run, reader.by_position, reader.digest,
@@ -226,13 +231,14 @@ macro_rules! source_readers {
               SELECT reader.digest, reader.path AS port, '' AS item, s.kind,
                      CAST(NULL AS BIGINT) AS runs,
                      r.public_id AS run, s.name AS stage, a.attempt, a.state, a.started,
-                     o.port AS made_port, o.type AS made_type, o.digest AS made_digest,
+                     r.environment, p.parts, o.port AS made_port, o.type AS made_type, o.digest AS made_digest,
                      o.bytes AS made_bytes, o.meta AS made_meta
               FROM reader
               JOIN runs r ON r.id = reader.run_id
               JOIN stages s ON s.run_id = reader.run_id AND s.position = reader.position
               JOIN attempts a ON a.run_id = reader.run_id AND a.position = reader.position
                              AND a.attempt = reader.attempt
+              LEFT JOIN fingerprint_parts p ON p.fingerprint = a.fingerprint
               LEFT JOIN outputs o ON o.run_id = a.run_id AND o.position = a.position
                                  AND o.attempt = a.attempt
               ORDER BY reader.run_id DESC, reader.position, reader.digest, reader.path, o.place"
@@ -385,6 +391,8 @@ pub(crate) struct ReaderRow {
     attempt: i64,
     state: String,
     started: i64,
+    environment: String,
+    parts: Option<String>,
     made_port: Option<String>,
     made_type: Option<String>,
     made_digest: Option<Vec<u8>>,
@@ -437,6 +445,8 @@ impl ReaderRow {
             state: text("a state", &self.state)?,
             started: Timestamp(self.started),
             runs: self.runs.map(size).transpose()?,
+            environment: json("an environment", &self.environment)?,
+            parts: self.parts.as_deref().map(|parts| json("parts", parts)).transpose()?,
             outputs: Vec::new(),
         })
     }

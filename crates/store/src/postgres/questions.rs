@@ -1,12 +1,13 @@
 //! Asking over many runs.
 
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{AssertSqlSafe, Postgres, QueryBuilder};
 use wick_core::Digest;
 
 use super::PostgresStore;
 use crate::error::StoreResult;
 use crate::questions::*;
 use crate::rows::digest;
+use crate::search::Step;
 
 const MAKERS: &str =
     makers!("FROM unnest($1::bytea[]) AS j (digest) JOIN outputs o USING (digest)");
@@ -129,6 +130,25 @@ impl PostgresStore {
             .await
             .map_err(|error| self.refused(error))?;
         ReaderRow::of_sources(&rows)
+    }
+
+    /// By which statements the makers and readers of `digests`, and the readers of sources, are
+    /// found, each with the plan that the database makes for it.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn explain_lineage(&self, digests: &[Digest], limit: u32) -> StoreResult<Vec<Step>> {
+        let mut steps = Vec::new();
+        for statement in [MAKERS, READERS, SOURCE_READERS] {
+            let plan = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {statement}")))
+                .bind(bytes(digests))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|error| self.refused(error))?;
+            steps.push(Step { statement: statement.to_owned(), plan });
+        }
+        Ok(steps)
     }
 }
 

@@ -364,6 +364,55 @@ fn searches_follow_indexes() {
     });
 }
 
+/// What stages read and made, beside the long history: each trained from the data of an
+/// experiment, which came from a file.
+const MADE: &str = "
+    INSERT INTO attempts (run_id, position, attempt, state, token, fingerprint, started)
+        SELECT run_id, position, 1, 'succeeded', 0,
+               decode(md5(run_id || ' ' || position), 'hex'), started FROM stages;
+    INSERT INTO outputs (run_id, position, attempt, place, port, type, digest, bytes, meta)
+        SELECT run_id, position, 1, 0, 'out', 'file', decode(md5('o' || run_id || position), 'hex'),
+               1, '{}' FROM stages;
+    INSERT INTO inputs (run_id, position, port, from_stage, from_output, digest, place)
+        SELECT run_id, position, 'in', 'data', 'out', decode(md5('o' || run_id || 0), 'hex'), 0
+        FROM stages WHERE position = 1;
+    INSERT INTO fingerprints (fingerprint, run_id, position, attempt)
+        SELECT fingerprint, run_id, position, attempt FROM attempts;
+    INSERT INTO fingerprint_parts (fingerprint, parts) SELECT fingerprint, '{}' FROM attempts;
+    INSERT INTO fingerprint_sources (fingerprint, digest, path)
+        SELECT fingerprint, decode(md5('s' || run_id), 'hex'), 'rows.csv' FROM attempts;";
+
+#[test]
+fn lineage_follows_indexes() {
+    with_url(async |url| {
+        PostgresStore::open(&url).await.expect("a store").close().await;
+        execute(&url, &crate::filled::sql(&url, crate::plans::RUNS)).await;
+        execute(&url, MADE).await;
+        for table in [
+            "runs",
+            "stages",
+            "attempts",
+            "inputs",
+            "outputs",
+            "fingerprints",
+            "fingerprint_parts",
+            "fingerprint_sources",
+        ] {
+            execute(&url, &format!("VACUUM ANALYZE {table}")).await;
+        }
+        let store = PostgresStore::open(&url).await.expect("a store");
+        // As many as a level of a wide graph has, of which the server cannot know how few they are.
+        for count in [1_u32, 20] {
+            let digests: Vec<_> =
+                (0..count).map(|n| wick_core::Digest::of(&n.to_le_bytes())).collect();
+            let steps = store.explain_lineage(&digests, 500).await.expect("plans");
+            assert_eq!(steps.len(), 3);
+            crate::plans::check("lineage", &steps, |line| line.contains("Seq Scan on "));
+        }
+        store.close().await;
+    });
+}
+
 #[test]
 fn a_backup_is_a_store() {
     with_url(async |url| {

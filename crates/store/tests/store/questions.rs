@@ -14,7 +14,8 @@ fn of(stage: &str) -> StageQuery {
 async fn make(driven: &Driven<'_>, name: &str, inputs: &[(&str, &str, &str)], content: &str) {
     let token = Token(number());
     let mut start = started(name, 1, token, &format!("{name} {content} {inputs:?}"));
-    if let EventBody::AttemptStarted { inputs: read, .. } = &mut start {
+    if let EventBody::AttemptStarted { inputs: read, parts, .. } = &mut start {
+        *parts = Some(format!("{{\"of\": \"{name}\", \"parts\": []}}"));
         *read = inputs.iter().map(|(port, from, content)| input(port, from, content)).collect();
     }
     let mut end = finished(name, 1, token, AttemptState::Succeeded);
@@ -121,6 +122,8 @@ pub async fn artifacts_are_followed_to_makers_and_readers(store: &dyn Store) {
     assert_eq!(readers[0].read_as, ReadAs::Input { port: port("data"), item: None });
     assert_eq!(readers[0].by, origin.clone(), "of a cached stage the attempt that computed");
     assert_eq!(readers[0].outputs[0].digest, Digest::of(b"model"));
+    let parts = readers[0].parts.as_ref().expect("they were told");
+    assert_eq!((&parts["of"], &readers[0].environment["host"]), (&"train".into(), &"here".into()));
     let of_two = store.readers(&[Digest::of(b"model"), rows], 10).await.expect("readers");
     assert_eq!(of_two.len(), 3, "a row for each that is read");
     assert!(store.readers(&[Digest::of(b"report")], 10).await.expect("readers").is_empty());

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use serde::Deserialize;
 use serde_json::Value;
 use wick_core::{AttemptState, Digest, EventBody, Input, RunId, StageName, StageOrigin};
 use wick_plan::{FingerprintParts, Section};
@@ -230,8 +231,8 @@ impl<'a> Tracer<'a> {
             kind: reader.kind.to_string(),
             state: reader.state,
             started: Some(reader.started),
-            git: None,
-            with: Vec::new(),
+            git: git(&reader.environment),
+            with: reader.parts.as_ref().and_then(parts_of).as_ref().map(with).unwrap_or_default(),
             runs: reader.runs,
         });
         self.graph.edge(from, attempt, port);
@@ -554,10 +555,11 @@ impl RunFacts {
     async fn read(store: &dyn Store, run: &RunId) -> CommandResult<Self> {
         let record = store.run(run).await?.ok_or_else(|| StoreError::NoRun(run.clone()))?;
         let stages = store.stages(run).await?;
-        // Parts that another version of wick wrote in another form are left out.
-        let parts = store.stage_parts(run).await?.into_iter().filter_map(|(stage, parts)| {
-            Some((stage, serde_json::from_value::<FingerprintParts>(parts).ok()?))
-        });
+        let parts = store
+            .stage_parts(run)
+            .await?
+            .into_iter()
+            .filter_map(|(stage, parts)| Some((stage, parts_of(&parts)?)));
         let mut inputs: HashMap<StageName, Vec<Input>> = HashMap::new();
         for read in store.inputs(run).await? {
             inputs.entry(read.stage).or_default().push(Input {
@@ -579,9 +581,19 @@ impl RunFacts {
     }
 }
 
-/// What a stage was told: the values in its `with`, by their paths.
+/// What went into a fingerprint. Parts that another version of wick wrote in another form are left
+/// out.
+fn parts_of(parts: &Value) -> Option<FingerprintParts> {
+    FingerprintParts::deserialize(parts).ok()
+}
+
+/// What a stage was told: the values in its `with`, by their paths, in the order in which they
+/// stand there.
 fn with(parts: &FingerprintParts) -> Vec<(String, Option<String>)> {
-    let told = parts.parts.iter().filter(|part| part.section == Section::With);
+    let told = parts.parts.iter().filter(|part| {
+        // The order of keys is seen by their order; that there is nothing need not be said.
+        part.section == Section::With && part.order_of().is_none() && !part.name.is_empty()
+    });
     told.map(|part| (part.name.clone(), part.shown.clone())).collect()
 }
 
