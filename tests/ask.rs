@@ -250,7 +250,10 @@ fn people_say_something_of_runs() {
     sandbox.wick(&["name", last, "@last"]).ends_with(2).says(&["does not start with `@`"]);
 
     sandbox.wick(&["tag", first, last, "team=vision", "data=a=b"]).ends_with(0);
-    sandbox.wick(&["tag", first, "--remove", "team"]).ends_with(0);
+    let took = ["took team off, it has no tag taem"];
+    sandbox.wick(&["tag", first, "--remove", "team", "--remove", "taem"]).ends_with(0).says(&took);
+    sandbox.wick(&["tag", first, "--remove", "team"]).ends_with(0).says(&["it has no tag team"]);
+    sandbox.wick(&["restore", first]).ends_with(0).says(&["it was neither deleted nor archived"]);
     sandbox.wick(&["star", first]).ends_with(0);
     sandbox.wick(&["note", first, "better than before"]).ends_with(0);
     let shown = sandbox.json(&["show", first, "--only", "overview", "-o", "json"]);

@@ -88,3 +88,21 @@ fn the_history_is_written_as_lines() {
     assert_eq!(loss.expect("it is there")["values"], serde_json::json!([0.5, 0.25]));
     assert_eq!(sandbox.read("wick-export/models.jsonl"), "");
 }
+
+#[test]
+fn what_an_export_that_was_killed_has_left_is_cleared() {
+    let sandbox = Sandbox::with_pipeline(PIPELINE);
+    sandbox.wick(&["run", "pipeline.yaml"]).ends_with(0);
+    for left in [".history.part-1/runs.parquet", ".history.part-2-old/export.json"] {
+        sandbox.write(left, "half of it");
+    }
+    // One that is under way is left alone, and so is that of another place.
+    sandbox.write(".history.part-3/runs.parquet", "half of it");
+    sandbox.write(".other.part-1/runs.parquet", "half of it");
+    let lock = std::fs::File::open(sandbox.path().join(".history.part-3")).expect("a folder");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    sandbox.wick(&["export", "-o", "history"]).ends_with(0);
+    let there = [".history.part-1", ".history.part-2-old", ".history.part-3", ".other.part-1"];
+    assert_eq!(there.map(|folder| sandbox.has(folder)), [false, false, true, true]);
+    assert!(sandbox.has("history/export.json"));
+}

@@ -137,4 +137,12 @@ fn a_store_that_is_none_is_told_apart_from_a_defect() {
     assert!(matches!(ran.code, 2 | 70), "{}", ran.everything());
     ran.says(&["error:", "not-a-store", "hint:"]);
     sandbox.wick(&["runs", "--project", ".", "--store", "mysql://x/y"]).ends_with(2);
+    // Who asks for a history does not mean to make one.
+    for store in ["none.db", "sqlite://none.db"] {
+        let ran = sandbox.wick(&["runs", "--project", ".", "--store", store]).ends_with(2);
+        ran.says(&["there is no store at", "none.db` makes one"]);
+    }
+    assert!(!sandbox.has("none.db"));
+    let folder = sandbox.wick(&["runs", "--project", ".", "--store", "."]).ends_with(2);
+    folder.says(&["it is a folder; name the file in it"]);
 }

@@ -38,7 +38,8 @@ fn runs_of_mlflow_are_imported_once() {
     let id = csv("SELECT run FROM artifacts").lines().nth(1).expect("one run has files").to_owned();
     sandbox.wick(&["artifacts", &id, "--export", "out"]).ends_with(0);
     assert_eq!(sandbox.read("out/mlflow/artifacts/sub/hello.txt"), "hello\n");
-    sandbox.wick(&["show", &id]).ends_with(0).says(&["mlflow", "first try"]);
+    let shown = sandbox.wick(&["show", &id]).ends_with(0).says(&["mlflow", "first try"]).stdout;
+    assert!(!shown.to_lowercase().contains("resources"), "nothing is known of them: {shown}");
     // What did not succeed is told as what it is: there is nothing here to read or to run again.
     let shown = sandbox.wick(&["show", "still running"]).ends_with(0).stdout;
     assert!(shown.contains("it had not ended when it was imported"), "{shown}");

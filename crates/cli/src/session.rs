@@ -28,7 +28,9 @@ pub struct Session {
 impl Session {
     /// The project in which a command was typed, to ask its history.
     pub async fn here(global: &GlobalArgs, ui: &Ui) -> CommandResult<Self> {
-        Self::open(Project::here(global, ui)?, ui).await
+        let project = Project::here(global, ui)?;
+        project.has_named_store()?;
+        Self::open(project, ui).await
     }
 
     /// Opens the store of `project`. Runs whose engine has died are marked so, that nobody

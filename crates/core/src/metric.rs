@@ -30,13 +30,36 @@ pub struct MetricPoint {
     pub time: Timestamp,
     /// The value; NaN and infinities are kept and travel in JSON as the strings `NaN`,
     /// `Infinity`, `-Infinity`.
-    #[serde(with = "any_float")]
+    #[serde(with = "float")]
     pub value: f64,
 }
 
-mod any_float {
-    use serde::{Deserializer, Serializer, de};
+/// The number that a text of JSON is, to its last bit: `0.31`, or `"NaN"`, `"Infinity"` or
+/// `"-Infinity"`, for which JSON has no word. `None` if it is something else.
+///
+/// Not through serde_json, which rounds a little where it reads quickly.
+pub fn number(json: &str) -> Option<f64> {
+    match json {
+        "\"NaN\"" => Some(f64::NAN),
+        "\"Infinity\"" => Some(f64::INFINITY),
+        "\"-Infinity\"" => Some(f64::NEG_INFINITY),
+        // Words that Rust reads as numbers are none in JSON.
+        json if json.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit()) => {
+            json.parse().ok()
+        }
+        _ => None,
+    }
+}
 
+/// A number in JSON, every bit of it: for `#[serde(with = "…")]`.
+pub mod float {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde_json::value::RawValue;
+
+    /// Writes it; NaN and the infinities as texts.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() {
             serializer.serialize_f64(*value)
@@ -47,32 +70,16 @@ mod any_float {
         }
     }
 
+    /// Reads it from JSON; see [`number`](super::number).
+    ///
+    /// # Errors
+    /// If it is no number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = f64;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<f64, E> {
-                Ok(value)
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
-                Ok(value as f64)
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<f64, E> {
-                Ok(value as f64)
-            }
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<f64, E> {
-                match value {
-                    "NaN" => Ok(f64::NAN),
-                    "Infinity" => Ok(f64::INFINITY),
-                    "-Infinity" => Ok(f64::NEG_INFINITY),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        super::number(raw.get()).ok_or_else(|| {
+            let found = de::Unexpected::Other(raw.get());
+            de::Error::invalid_value(found, &"a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
+        })
     }
 }
 
@@ -87,6 +94,22 @@ mod tests {
             let json = serde_json::to_string(&point).expect("a point is JSON");
             let back: MetricPoint = serde_json::from_str(&json).expect("its own JSON");
             assert_eq!(back.value.to_bits(), value.to_bits(), "{json}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_told_from_other_json() {
+        #[track_caller]
+        fn check(json: &str, expect: Option<f64>) {
+            assert_eq!(number(json), expect, "{json}");
+        }
+        check("0.1", Some(0.1));
+        check("-3", Some(-3.0));
+        check("1e-7", Some(1e-7));
+        check("18446744073709551615", Some(18_446_744_073_709_551_615.0));
+        check("\"-Infinity\"", Some(f64::NEG_INFINITY));
+        for other in ["\"1\"", "true", "[1]", "null", "NaN", "inf", "-inf", ""] {
+            check(other, None);
         }
     }
 }

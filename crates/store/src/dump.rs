@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use wick_core::{
     AttemptState, Digest, ExperimentName, Failure, Fingerprint, Input, KindName, ModelName,
     PortName, PortType, RunId, RunState, SkipReason, StageName, StageOrigin, Timestamp, Usage,
+    metric,
 };
 
 use crate::error::{StoreError, StoreResult};
@@ -47,9 +48,7 @@ impl Json {
 
     /// The number, if it is one.
     pub fn number(&self) -> Option<f64> {
-        let text = self.as_str();
-        // Not through serde_json, which rounds a little where it reads quickly.
-        text.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| text.parse().ok())?
+        metric::number(self.as_str()).filter(|number| number.is_finite())
     }
 }
 
@@ -153,7 +152,7 @@ pub struct MetricDump {
     /// Which.
     pub key: String,
     /// Its value.
-    #[serde(with = "float")]
+    #[serde(with = "metric::float")]
     pub value: f64,
 }
 
@@ -337,47 +336,13 @@ impl RunDump {
     }
 }
 
-/// A number in JSON, every bit of it: NaN and the infinities are texts.
-mod float {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-    use serde_json::value::RawValue;
-
-    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            value if value.is_finite() => serializer.serialize_f64(*value),
-            value if value.is_nan() => serializer.serialize_str("NaN"),
-            value if *value > 0.0 => serializer.serialize_str("Infinity"),
-            _ => serializer.serialize_str("-Infinity"),
-        }
-    }
-
-    /// By the text, for serde_json rounds a little where it reads quickly.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        parse(raw.get()).ok_or_else(|| {
-            let found = de::Unexpected::Str(raw.get());
-            de::Error::invalid_value(found, &"a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
-        })
-    }
-
-    pub fn parse(text: &str) -> Option<f64> {
-        match text {
-            "\"NaN\"" => Some(f64::NAN),
-            "\"Infinity\"" => Some(f64::INFINITY),
-            "\"-Infinity\"" => Some(f64::NEG_INFINITY),
-            // What Rust reads besides are words, which JSON does not have.
-            text => text.parse().ok(),
-        }
-    }
-}
-
 /// Numbers in JSON.
 mod floats {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
     #[serde(transparent)]
-    struct Float(#[serde(with = "super::float")] f64);
+    struct Float(#[serde(with = "wick_core::metric::float")] f64);
 
     pub fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|value| Float(*value)))

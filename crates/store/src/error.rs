@@ -1,5 +1,7 @@
 //! Why the store could not answer.
 
+use std::fmt;
+
 use wick_core::{RunId, StageName, Timestamp};
 
 /// The result of asking the store.
@@ -98,7 +100,31 @@ impl StoreError {
         let (Self::Database { source, .. } | Self::Unknown { source, .. }) = self else {
             return false;
         };
-        source.downcast_ref::<sqlx::Error>().is_some_and(is_away)
+        source.downcast_ref::<Said>().is_some_and(|said| is_away(&said.0))
+    }
+}
+
+/// What a database or the way to it said, in its own words alone: without a number, or a place in
+/// the server's source, which tell nobody anything.
+#[derive(Debug)]
+pub(crate) struct Said(pub(crate) sqlx::Error);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            sqlx::Error::Database(said) => f.write_str(said.message()),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Said {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            // It has told all.
+            sqlx::Error::Database(_) => None,
+            error => error.source(),
+        }
     }
 }
 

@@ -136,7 +136,11 @@ fn broken_store(error: &wick_store::StoreError) -> Finding {
     let mut found = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        found.push_str(&format!(": {error}"));
+        let told = error.to_string();
+        // Some errors tell their own cause, and it would be told twice.
+        if !found.ends_with(&told) {
+            found.push_str(&format!(": {told}"));
+        }
         cause = error.source();
     }
     Finding::broken(

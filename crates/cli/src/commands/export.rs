@@ -4,12 +4,13 @@
 //! nobody reads half of an export.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde_json::json;
 use wick_core::RunId;
@@ -248,12 +249,18 @@ pub(super) fn progress(ui: &Ui, doing: &'static str, steps: u64) -> ProgressBar 
     }
 }
 
+/// What stands between the name of an export and the process that makes it.
+const PART: &str = ".part-";
+
 /// The folder of an export while it is made.
 struct Folder {
     place: PathBuf,
     /// Where it is filled.
     hidden: PathBuf,
     done: bool,
+    /// The hidden folder, locked: the system drops the lock when the process ends, however it
+    /// ends, and the next export clears what it has left.
+    _lock: File,
 }
 
 impl Folder {
@@ -280,12 +287,18 @@ impl Folder {
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         fs::create_dir_all(parent).or_invalid(format!("cannot make {}", parent.display()))?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".part-{}", std::process::id()));
+        let mut start = OsString::from(".");
+        start.push(name);
+        start.push(PART);
+        clear_abandoned(parent, &start);
+        let mut hidden = start;
+        hidden.push(std::process::id().to_string());
         let hidden = parent.join(hidden);
-        fs::create_dir(&hidden).or_invalid(format!("cannot make {}", hidden.display()))?;
-        Ok(Self { place: place.to_owned(), hidden, done: false })
+        let failed = || format!("cannot make {}", hidden.display());
+        fs::create_dir(&hidden).or_invalid(failed())?;
+        let lock = File::open(&hidden).or_invalid(failed())?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).or_invalid(failed())?;
+        Ok(Self { place: place.to_owned(), hidden, done: false, _lock: lock })
     }
 
     /// Gives the folder its name.
@@ -313,6 +326,22 @@ impl Folder {
                 .or_internal("the export is whole, but the one before it cannot be removed")?;
         }
         Ok(())
+    }
+}
+
+/// Removes what exports to the same place have left beside it that died.
+fn clear_abandoned(parent: &Path, start: &OsStr) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(start.as_encoded_bytes()) {
+            continue;
+        }
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        let is_left =
+            File::open(entry.path()).is_ok_and(|file| rustix::fs::flock(&file, lock).is_ok());
+        if is_left {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

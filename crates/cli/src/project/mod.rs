@@ -167,6 +167,23 @@ impl Project {
         }
     }
 
+    /// That a file named on the command line or by WICK_STORE is there: who asks for the history of
+    /// a store does not mean to make one.
+    pub fn has_named_store(&self) -> CommandResult<()> {
+        let location = self.store_location()?;
+        let path =
+            location.split_once(':').map_or(location.as_str(), |(scheme, rest)| match scheme {
+                "sqlite" | "file" => rest.strip_prefix("//").unwrap_or(rest),
+                _ => location.as_str(),
+            });
+        if self.store_override.is_none() || path.contains("://") || Path::new(path).exists() {
+            return Ok(());
+        }
+        Err(CommandError::invalid(format!("there is no store at {path}"))
+            .hint("--store or WICK_STORE names it: look for a slip in the path, or leave it away for the project's own")
+            .hint(format!("`wick run FILE --store {}` makes one", human::shell_word(path))))
+    }
+
     /// Makes the folder that holds what wick writes. It ignores itself for git: what it holds
     /// is large, and is no source.
     pub fn prepare(&self) -> CommandResult<()> {

@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wick_artifact::ArtifactStore;
-use wick_core::{FailureCause, MetricPoint, Output, PortName, PortType, Timestamp};
+use wick_core::{FailureCause, MetricPoint, Output, PortName, PortType, Timestamp, metric};
 use wick_stage::{StageError, StageResult, layout};
 
 use super::config::{CommandConfig, OutputSpec, TableFormat};
@@ -195,44 +196,40 @@ pub fn metrics(
         return Err(wrong(format!("{} is too large for metrics", path.display())));
     }
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    let mut value = match protocol::read_json(&bytes) {
-        Ok(value) => value,
+    let json = match protocol::read_json(&bytes) {
+        Ok(json) => json,
         Err(why) => {
             return Err(wrong(format!("{} cannot be read as metrics: {why}", path.display())));
         }
     };
+    let mut told: Option<&RawValue> = Some(&json);
     if is_report {
-        value = value.get_mut(METRICS).map(Value::take).unwrap_or_default();
+        told = protocol::fields(&json).and_then(|fields| fields.get(METRICS).copied());
     }
-    if !value.is_object() {
+    let Some(told) = told.filter(|told| protocol::fields(told).is_some()) else {
         if config.metrics.is_none() {
             return Ok(Vec::new());
         }
         return Err(wrong(format!("{} is not a JSON object", path.display())));
-    }
+    };
     let mut points = Vec::new();
-    flatten(&value, &mut String::new(), now, &mut points);
+    flatten(told, &mut String::new(), now, &mut points);
     Ok(points)
 }
 
-fn flatten(value: &Value, name: &mut String, time: Timestamp, points: &mut Vec<MetricPoint>) {
-    match value {
-        Value::Object(entries) => {
-            let length = name.len();
-            for (key, value) in entries {
-                if length > 0 {
-                    name.push('.');
-                }
-                name.push_str(key);
-                flatten(value, name, time, points);
-                name.truncate(length);
+fn flatten(json: &RawValue, name: &mut String, time: Timestamp, points: &mut Vec<MetricPoint>) {
+    if let Some(fields) = protocol::fields(json) {
+        let length = name.len();
+        for (key, json) in fields {
+            if length > 0 {
+                name.push('.');
             }
+            name.push_str(&key);
+            flatten(json, name, time, points);
+            name.truncate(length);
         }
-        value => {
-            if let Some(value) = protocol::number(value) {
-                points.push(MetricPoint { key: name.as_str().into(), step: 0, time, value });
-            }
-        }
+    } else if let Some(value) = metric::number(json.get()) {
+        points.push(MetricPoint { key: name.as_str().into(), step: 0, time, value });
     }
 }
 

@@ -10,12 +10,14 @@
 //! bare, as Python's `json` writes them, or in quotes.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use wick_core::{MetricPoint, Timestamp};
+use serde_json::value::RawValue;
+use wick_core::{MetricPoint, Timestamp, metric};
 
 use crate::tail::LineTail;
 
@@ -141,54 +143,54 @@ fn read_line(line: &[u8]) -> Result<Option<Line>, String> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let Value::Object(mut fields) = read_json(line)? else {
-        return Err("it is not a JSON object".to_owned());
-    };
-    let name = |value: Value| match value {
-        Value::String(name) if name.is_empty() => Err("its name is empty".to_owned()),
-        Value::String(name) if name.len() > MAX_NAME => {
+    let json = read_json(line)?;
+    let fields = fields(&json).ok_or("it is not a JSON object")?;
+    let name = |json: &RawValue| match serde_json::from_str::<String>(json.get()) {
+        Ok(name) if name.is_empty() => Err("its name is empty".to_owned()),
+        Ok(name) if name.len() > MAX_NAME => {
             Err(format!("its name is longer than {MAX_NAME} bytes"))
         }
-        Value::String(name) => Ok(name),
-        _ => Err("its name is not a text".to_owned()),
+        Ok(name) => Ok(name),
+        Err(_) => Err("its name is not a text".to_owned()),
     };
-    if let Some(param) = fields.remove("param") {
-        let value = fields.remove("value").ok_or("it has no `value`")?;
-        if value.to_string().len() > MAX_PARAM {
+    if let Some(param) = fields.get("param") {
+        let value = fields.get("value").ok_or("it has no `value`")?;
+        if value.get().len() > MAX_PARAM {
             return Err(format!("its value is longer than {MAX_PARAM} bytes"));
         }
-        return Ok(Some(Line::Param { name: name(param)?, value }));
+        return Ok(Some(Line::Param { name: name(param)?, value: value_of(value)? }));
     }
-    let metric = fields.remove("metric").ok_or("it has neither `metric` nor `param`")?;
+    let key = fields.get("metric").ok_or("it has neither `metric` nor `param`")?;
     let value = fields.get("value").ok_or("it has no `value`")?;
-    let value = number(value).ok_or("its `value` is not a number")?;
-    let step = match fields.get("step") {
-        None | Some(Value::Null) => 0,
+    let value = metric::number(value.get()).ok_or("its `value` is not a number")?;
+    let step = match fields.get("step").map(|step| step.get()) {
+        None | Some("null") => 0,
         // Programs that count in floats mean whole numbers.
         Some(step) => step
-            .as_i64()
-            .or_else(|| step.as_f64().filter(|step| step.fract() == 0.0).map(|step| step as i64))
+            .parse()
+            .ok()
+            .or_else(|| metric::number(step).filter(|step| step.fract() == 0.0).map(|n| n as i64))
             .ok_or("its `step` is not a whole number")?,
     };
-    Ok(Some(Line::Metric { key: name(metric)?, step, value }))
+    Ok(Some(Line::Metric { key: name(key)?, step, value }))
 }
 
-/// A number, or a text that stands for one that JSON has no word for.
-pub fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => match text.as_str() {
-            "NaN" => Some(f64::NAN),
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            _ => None,
-        },
-        _ => None,
-    }
+/// The fields of a JSON object, each as the text that it is; `None` if it is something else.
+pub fn fields(json: &RawValue) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json.get()).ok()
+}
+
+/// A value of JSON; if it is a number, to its last bit.
+fn value_of(json: &RawValue) -> Result<Value, String> {
+    let value = serde_json::from_str(json.get()).map_err(|error| Mistake(&error).to_string())?;
+    Ok(match (&value, metric::number(json.get())) {
+        (Value::Number(number), Some(exact)) if number.is_f64() => Value::from(exact),
+        _ => value,
+    })
 }
 
 /// Reads JSON in which `NaN`, `Infinity` and `-Infinity` may stand bare.
-pub fn read_json(json: &[u8]) -> Result<Value, String> {
+pub fn read_json(json: &[u8]) -> Result<Box<RawValue>, String> {
     serde_json::from_slice(json).or_else(|error| match quoted(json) {
         Cow::Owned(quoted) => {
             serde_json::from_slice(&quoted).map_err(|error| Mistake(&error).to_string())
@@ -311,6 +313,7 @@ mod tests {
             let warning = reported.warning().unwrap_or_default();
             assert!(warning.contains(expect), "{warning}");
         }
+        check("[1]\n", "it is not a JSON object");
         check("epoch 3\n", "was left out: line 1: it is not JSON: expected value");
         check("\n[1]\nx\n{\n", "3 lines of WICK_METRICS could not be understood and were left out");
         check("\n[1]\nx\n{\n", "the first is line 2: it is not a JSON object");
@@ -322,5 +325,46 @@ mod tests {
         check("{\"metric\": \"a\", \"value\": 1, \"step\": 0.5}", "not a whole number");
         check("{\"metric\": \"a\", \"value\": 1", "it is not JSON: EOF");
         check(&format!("{{\"param\": \"{}\", \"value\": 1}}", "x".repeat(300)), "longer than 256");
+    }
+
+    #[test]
+    fn every_bit_of_a_number_arrives() {
+        let (_folder, mut file, mut reported) = file();
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut told = Vec::new();
+        while told.len() < 10_000 {
+            // Marsaglia's xorshift: any pattern of bits may come.
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            let value = f64::from_bits(bits);
+            if value.is_finite() {
+                told.push(value);
+                let (value, step) = (json!(value), told.len());
+                writeln!(file, "{{\"metric\": \"m\", \"value\": {value}, \"step\": {step}}}")
+                    .expect("written");
+            }
+        }
+        writeln!(file, "{{\"param\": \"p\", \"value\": {}}}", told[0]).expect("written");
+        let (mut points, mut more) = (Vec::new(), true);
+        while more {
+            let (new, again) = reported.read(Timestamp(0), true).expect("read");
+            points.extend(new);
+            more = again;
+        }
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let read: Vec<f64> = points.iter().map(|point| point.value).collect();
+        assert!(bits(&read) == bits(&told), "some numbers have changed on their way");
+        assert_eq!(reported.take_params()[0].1.as_f64().map(f64::to_bits), Some(told[0].to_bits()));
+        assert_eq!(reported.warning(), None);
+        // A worker tells the engine in another form of JSON, of which the same holds.
+        let line =
+            serde_json::to_vec(&wick_core::WorkerEvent::Metrics(points)).expect("it is JSON");
+        let wick_core::WorkerEvent::Metrics(back) = serde_json::from_slice(&line).expect("its own")
+        else {
+            panic!("it was points");
+        };
+        let back: Vec<f64> = back.iter().map(|point| point.value).collect();
+        assert!(bits(&back) == bits(&told), "some numbers have changed on their way");
     }
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::timeout;
 
-use crate::error::{StoreError, StoreResult};
+use crate::error::{Said, StoreError, StoreResult};
 use crate::location::without_password;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -42,7 +42,7 @@ pub(super) async fn connect(url: &str) -> StoreResult<(String, PgPool)> {
         .connect_lazy_with(options.clone());
     reach(&pool, &options).await.map_err(|error| StoreError::Database {
         location: location.clone(),
-        source: Box::new(error),
+        source: Box::new(Said(error)),
     })?;
     Ok((location, pool))
 }
@@ -72,7 +72,7 @@ pub(super) async fn open(url: &str) -> StoreResult<(String, PgPool)> {
     let known = newest();
     let found = version(&pool).await.map_err(|error| StoreError::Database {
         location: location.clone(),
-        source: Box::new(error),
+        source: Box::new(Said(error)),
     })?;
     if found > known {
         return Err(StoreError::Newer { location, found, known });

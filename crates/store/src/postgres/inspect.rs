@@ -1,7 +1,7 @@
 //! Looking at a database without changing it.
 
 use super::connect::{connect, newest, version};
-use crate::error::{StoreError, StoreResult};
+use crate::error::{Said, StoreError, StoreResult};
 use crate::inspect::{COUNTS, Counts, CountsRow, DrivenRun, ENGINES, Inspection, RUN_STATES};
 
 /// What there is in the database at `url`.
@@ -9,7 +9,7 @@ pub(crate) async fn inspect(url: &str) -> StoreResult<Inspection> {
     let (location, pool) = connect(url).await?;
     let refused = |error: sqlx::Error| StoreError::Database {
         location: location.clone(),
-        source: Box::new(error),
+        source: Box::new(Said(error)),
     };
     let migration = version(&pool).await.map_err(refused)?;
     // Of the schema that the store is in: other programs may share the database.

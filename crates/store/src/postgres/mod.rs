@@ -39,7 +39,7 @@ use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::dump::{Loaded, ModelDump, RunDump};
-use crate::error::{StoreError, StoreResult, is_away};
+use crate::error::{Said, StoreError, StoreResult, is_away};
 use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::points::Tails;
@@ -80,7 +80,7 @@ impl PostgresStore {
 
     /// The database refused; nothing was written.
     fn refused(&self, error: sqlx::Error) -> StoreError {
-        StoreError::Database { location: self.location.clone(), source: Box::new(error) }
+        StoreError::Database { location: self.location.clone(), source: Box::new(Said(error)) }
     }
 
     /// The commit of a transaction failed.
@@ -90,7 +90,7 @@ impl PostgresStore {
         if error.as_database_error().is_some() && !is_away(&error) {
             return self.refused(error);
         }
-        StoreError::Unknown { location: self.location.clone(), source: Box::new(error) }
+        StoreError::Unknown { location: self.location.clone(), source: Box::new(Said(error)) }
     }
 
     /// The stages of `run`.

@@ -20,7 +20,7 @@ use super::{
     BATCH_ROWS, Batches, Cell, Limit, MAX_CELL, Message, Question, Row, SqlError, What, cut_text,
     views,
 };
-use crate::error::{StoreError, StoreResult};
+use crate::error::{Said, StoreError, StoreResult};
 use crate::location::without_password;
 
 /// Functions that give another answer each time, and do nothing else; and sizes, which the catalog
@@ -368,7 +368,7 @@ impl Asked {
     fn error(&self, error: sqlx::Error) -> StoreError {
         let refused = |error: sqlx::Error| StoreError::Database {
             location: self.location.clone(),
-            source: Box::new(error),
+            source: Box::new(Said(error)),
         };
         let Some(theirs) = error
             .as_database_error()

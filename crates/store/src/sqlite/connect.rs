@@ -50,8 +50,15 @@ pub(super) async fn open(
         .max_lifetime(None)
         .idle_timeout(None)
         .connect_lazy_with(options.clone().pragma("query_only", "on"));
+    let metadata = fs::metadata(path);
+    if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+        return Err(StoreError::Location {
+            location: path.display().to_string(),
+            reason: "it is a folder; name the file in it, such as .wick/store.db".to_owned(),
+        });
+    }
     // Nearly always the file is there and needs nothing.
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+    if metadata.is_ok_and(|metadata| metadata.len() > 0) {
         let mut writer = options.connect().await.map_err(|error| refused(path, error))?;
         if needs(&mut writer, path).await? == Needs::Nothing {
             return Ok((writer, readers, options));

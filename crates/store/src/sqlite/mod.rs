@@ -41,7 +41,7 @@ use crate::changes::Changes;
 use crate::delegate::impl_store;
 use crate::directory::{Directories, Directory};
 use crate::dump::{Loaded, ModelDump, RunDump};
-use crate::error::{StoreError, StoreResult};
+use crate::error::{Said, StoreError, StoreResult};
 use crate::liveness::this_host;
 use crate::marks::Mark;
 use crate::points::Tails;
@@ -141,7 +141,7 @@ impl SqliteStore {
         if matches!(primary_code(&error), Some(BUSY | CONSTRAINT)) {
             return self.refused(error);
         }
-        StoreError::Unknown { location: self.location.clone(), source: Box::new(error) }
+        StoreError::Unknown { location: self.location.clone(), source: Box::new(Said(error)) }
     }
 
     /// The stages of `run`.
@@ -202,7 +202,7 @@ fn refused(path: &Path, error: sqlx::Error) -> StoreError {
         Some(NOT_A_DATABASE) => location_error(path, "the file is not a SQLite database"),
         _ => {
             let location = path.display().to_string();
-            StoreError::Database { location, source: Box::new(error) }
+            StoreError::Database { location, source: Box::new(Said(error)) }
         }
     }
 }

@@ -99,12 +99,24 @@ pub async fn tag(args: &TagArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     if marks.is_empty() {
         return marked.tell(ui, &args.output, tags_of, "it has no tags").await;
     }
-    let done = match (tags.as_slice(), args.remove.as_slice()) {
-        ([], removed) => format!("took {} off", removed.join(", ")),
-        (tags, []) => format!("tagged {}", tags.join(" ")),
-        (tags, removed) => format!("tagged {}, took {} off", tags.join(" "), removed.join(", ")),
+    let done = |before: &RunRecord| {
+        let has = |key: &&String| before.marks.tags.iter().any(|(known, _)| known == *key);
+        let (removed, missing): (Vec<&String>, Vec<&String>) = args.remove.iter().partition(has);
+        let words = [
+            ("tagged ", tags.join(" "), ""),
+            ("took ", list(&removed), " off"),
+            ("it has no tag ", list(&missing), ""),
+        ];
+        let told = words.iter().filter(|(_, names, _)| !names.is_empty());
+        told.map(|(before, names, after)| format!("{before}{names}{after}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    marked.say(ui, &args.output, &marks, &done).await
+    marked.say_of_each(ui, &args.output, &marks, done).await
+}
+
+fn list(names: &[&String]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn tags_of(run: &RunRecord) -> Option<String> {
@@ -141,7 +153,11 @@ pub async fn delete(args: &DeleteArgs, global: &GlobalArgs, ui: &Ui) -> CommandR
 pub async fn restore(args: &RestoreArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
     let marked = Marked::find(global, ui, &args.runs).await?;
     let marks = [Mark::Delete(false), Mark::Archive(false)];
-    marked.say(ui, &args.output, &marks, "restored").await
+    let done = |before: &RunRecord| match (before.marks.deleted, before.marks.archived) {
+        (None, None) => "it was neither deleted nor archived".to_owned(),
+        _ => "restored".to_owned(),
+    };
+    marked.say_of_each(ui, &args.output, &marks, done).await
 }
 
 /// The runs of which something is said.
@@ -187,14 +203,26 @@ impl Marked {
     }
 
     async fn say(&self, ui: &Ui, output: &OutputArgs, marks: &[Mark], done: &str) -> CommandResult {
+        self.say_of_each(ui, output, marks, |_| done.to_owned()).await
+    }
+
+    /// Says `marks` of all runs; what that has done to each, `done` tells by what it was before.
+    async fn say_of_each(
+        &self,
+        ui: &Ui,
+        output: &OutputArgs,
+        marks: &[Mark],
+        done: impl Fn(&RunRecord) -> String,
+    ) -> CommandResult {
         let store = &self.session.store;
+        let before = self.records().await?;
         store.mark_runs(&self.ids, marks, human::now()).await.map_err(refused)?;
         if output.is_json() {
             ui.json(&to_json(&self.records().await?))?;
             return Ok(ExitCode::Success);
         }
-        for id in &self.ids {
-            ui.print(format_args!("run {}: {done}", ui.out.paint(Paint::Strong, id)));
+        for run in &before {
+            ui.print(format_args!("run {}: {}", ui.out.paint(Paint::Strong, &run.id), done(run)));
         }
         Ok(ExitCode::Success)
     }

@@ -91,7 +91,8 @@ fn add(sum: &mut Option<u64>, number: Option<u64>) {
 /// The totals, a line each.
 pub fn table(ui: &Ui, shown: &Shown) -> Option<String> {
     let totals = Totals::of(shown);
-    if totals.wall_micros == 0 {
+    // Of runs that were imported only the time is known, which is told above.
+    if totals.cpu_micros == 0 && totals.max_rss_bytes == 0 {
         return None;
     }
     let mut table = Table::new(ui, &[]);
