@@ -32,8 +32,7 @@ const NOTE: &str = "export.json";
 /// Runs that a search gives at once.
 const PAGE: u32 = 2000;
 
-/// Runs whose rows are asked for at once: a sort of all points of a store would need its disk
-/// twice.
+/// Runs that are dumped at once.
 const RUNS_AT_ONCE: usize = 500;
 
 pub async fn export(args: &ExportArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult {
@@ -168,7 +167,7 @@ async fn parquet(
     folder: &Path,
     ui: &Ui,
 ) -> CommandResult<Vec<(&'static str, u64)>> {
-    let bar = progress(ui, "exporting", VIEWS.len() as u64 * runs.len().max(1) as u64);
+    let bar = progress(ui, "exporting", VIEWS.len() as u64);
     let mut tables = Vec::new();
     for view in VIEWS {
         bar.set_message(view.name);
@@ -176,15 +175,9 @@ async fn parquet(
             view.columns.iter().map(|column| (column.name, stream_type(column.kind))).collect();
         let path = folder.join(format!("{}.parquet", view.name));
         let mut stream = ParquetStream::create(&path, &columns).or_internal("cannot export")?;
-        if view.is_of_runs() {
-            for some in runs.chunks(RUNS_AT_ONCE) {
-                write_rows(location, view, Some(some), &mut stream, ui).await?;
-                bar.inc(some.len() as u64);
-            }
-        } else {
-            write_rows(location, view, None, &mut stream, ui).await?;
-            bar.inc(runs.len() as u64);
-        }
+        let of = view.is_of_runs().then_some(runs);
+        write_rows(location, view, of, &mut stream, ui).await?;
+        bar.inc(1);
         tables.push((view.name, stream.finish().or_internal("cannot export")?));
     }
     bar.finish_and_clear();

@@ -61,13 +61,18 @@ pub(super) async fn ask(
         .disable_statement_logging();
     let refused = |source: sqlx::Error| StoreError::Database {
         location: location.clone(),
-        source: Box::new(source),
+        source: Box::new(Said(source)),
     };
     let mut connection = options.connect().await.map_err(refused)?;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     connection.execute(begin).await.map_err(refused)?;
-    let mut asked =
-        Asked { connection, location: location.clone(), limit, text: Spliced::default() };
+    let mut asked = Asked {
+        connection,
+        location: location.clone(),
+        limit,
+        text: Spliced::default(),
+        rest: Vec::new(),
+    };
     asked.allow_time().await?;
     let schema: Option<String> = sqlx::query_scalar("SELECT quote_ident(current_schema()) || '.'")
         .fetch_one(&mut asked.connection)
@@ -76,7 +81,8 @@ pub(super) async fn ask(
     let schema = schema.unwrap_or_default();
     match (&question.what, query) {
         (What::View { view, runs }, _) => {
-            asked.text.sql = view.export(views::Database::Postgres, &schema, runs.as_deref());
+            asked.rest = view.exports(views::Database::Postgres, &schema, runs.as_deref());
+            asked.text.sql = asked.rest.remove(0);
         }
         (What::Query { explain, .. }, Some(query)) => {
             asked.check_calls(&query).await?;
@@ -210,6 +216,8 @@ struct Asked {
     location: String,
     limit: Limit,
     text: Spliced,
+    /// What is answered after it, with rows of the same columns.
+    rest: Vec<String>,
 }
 
 impl Asked {
@@ -321,6 +329,7 @@ impl Asked {
     ) -> StoreResult<()> {
         let mut batches = Batches::default();
         let mut count = 0;
+        let mut rest = std::mem::take(&mut self.rest).into_iter();
         // Few first: cells may be large.
         let mut next = 16;
         let more = 'all: loop {
@@ -344,7 +353,11 @@ impl Asked {
                 }
             }
             if last {
-                break false;
+                let Some(sql) = rest.next() else { break false };
+                let closed = self.connection.execute("CLOSE wick_answer").await;
+                closed.map_err(|error| self.error(error))?;
+                self.text.sql = sql;
+                self.declare().await?;
             }
             next = if weight < super::BATCH_BYTES / 16 { (next * 4).min(BATCH_ROWS) } else { 16 };
         };

@@ -27,6 +27,8 @@ type Messages = mpsc::Receiver<StoreResult<Message>>;
 struct Asked {
     path: PathBuf,
     sql: String,
+    /// What is answered after it, with rows of the same columns.
+    rest: Vec<String>,
     /// Whether a person wrote it.
     theirs: bool,
     explain: bool,
@@ -40,18 +42,20 @@ pub(super) async fn ask(
     question: &Question,
     limit: Limit,
 ) -> StoreResult<(Vec<String>, Messages)> {
-    let (sql, theirs, explain) = match &question.what {
+    let (mut statements, theirs, explain) = match &question.what {
         What::Query { sql, explain } => {
             let query = lex::read(sql, Dialect::Sqlite)?;
-            (query.text.to_owned(), true, *explain)
+            (vec![query.text.to_owned()], true, *explain)
         }
         What::View { view, runs } => {
-            (view.export(views::Database::Sqlite, "main.", runs.as_deref()), false, false)
+            (view.exports(views::Database::Sqlite, "main.", runs.as_deref()), false, false)
         }
     };
+    let rest = statements.split_off(1);
     let asked = Asked {
         path,
-        sql,
+        sql: statements.remove(0),
+        rest,
         theirs,
         explain,
         max_rows: question.max_rows.unwrap_or(u64::MAX),
@@ -104,24 +108,27 @@ fn answer(
     if asked.explain {
         return explain(asked, &connection, columns, rows);
     }
-    let mut statement = connection.prepare(&asked.sql).map_err(refused)?;
-    if let Some(columns) = columns.take() {
-        drop(columns.send(Ok(statement.columns())));
-    }
     let mut batches = Batches::default();
     let mut count = 0;
-    let more = loop {
-        let Some(row) = statement.step().map_err(refused)? else { break false };
-        if count == asked.max_rows {
-            break true;
+    let mut more = false;
+    'all: for sql in std::iter::once(&asked.sql).chain(&asked.rest) {
+        let mut statement = connection.prepare(sql).map_err(refused)?;
+        if let Some(columns) = columns.take() {
+            drop(columns.send(Ok(statement.columns())));
         }
-        count += 1;
-        if let Some(message) = batches.push(row)
-            && rows.blocking_send(Ok(message)).is_err()
-        {
-            return Ok(());
+        while let Some(row) = statement.step().map_err(refused)? {
+            if count == asked.max_rows {
+                more = true;
+                break 'all;
+            }
+            count += 1;
+            if let Some(message) = batches.push(row)
+                && rows.blocking_send(Ok(message)).is_err()
+            {
+                return Ok(());
+            }
         }
-    };
+    }
     let _ = rows.blocking_send(Ok(batches.take()));
     let _ = rows.blocking_send(Ok(Message::End { more }));
     Ok(())

@@ -450,6 +450,9 @@ const POSTGRES_POINTS: &str = "LATERAL (
     SELECT p.metric_id, p.place, p.step, p.time, p.value FROM @metric_points p
     WHERE p.metric_id = m.id)";
 
+/// The rows of so many runs are sorted at once.
+const RUNS_AT_ONCE: usize = 500;
+
 impl View {
     /// Whether its rows are of runs: some of them can be exported.
     pub fn is_of_runs(&self) -> bool {
@@ -461,13 +464,25 @@ impl View {
         self.select(database, schema, false, "")
     }
 
-    /// The query that gives an export: times as microseconds, in order.
-    pub(super) fn export(
+    /// The queries that give an export, one after the other: of some of the runs each, for a sort
+    /// of all points of a store would need its disk twice.
+    pub(super) fn exports(
         &self,
         database: Database,
         schema: &str,
         runs: Option<&[RunId]>,
-    ) -> String {
+    ) -> Vec<String> {
+        match runs {
+            Some(runs) if self.is_of_runs() && runs.len() > RUNS_AT_ONCE => runs
+                .chunks(RUNS_AT_ONCE)
+                .map(|some| self.export(database, schema, Some(some)))
+                .collect(),
+            runs => vec![self.export(database, schema, runs)],
+        }
+    }
+
+    /// The query that gives an export: times as microseconds, in order.
+    fn export(&self, database: Database, schema: &str, runs: Option<&[RunId]>) -> String {
         let mut tail = String::new();
         if let (Some(runs), Some(run)) = (runs, self.run) {
             // An id of a run is letters and digits: nothing in it can end the text.

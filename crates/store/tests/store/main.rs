@@ -79,6 +79,7 @@ macro_rules! suite {
             questions::artifacts_are_followed_to_makers_and_readers,
             sql::sealed_points_are_rows,
             sql::views_have_their_columns,
+            sql::an_export_of_many_runs_is_whole,
             sql::views_say_what_was_recorded,
             sql::marks_are_seen_and_deleted_runs_are_not,
             sql::times_are_texts_that_sort,

@@ -147,6 +147,26 @@ async fn exported(
     rows_of(answer).await.expect(view.name)
 }
 
+pub async fn an_export_of_many_runs_is_whole(store: &dyn Store) {
+    let (first, second) = two_runs(store).await;
+    let id = |text: String| text.parse::<wick_core::RunId>().expect("an id");
+    let (first, second) = (id(first), id(second));
+    // More than are asked for at once; all but two of them are not there.
+    let mut runs = vec![first.clone()];
+    runs.extend((0..1_200).map(wick_core::RunId::from_random));
+    runs.push(second.clone());
+    for view in VIEWS.iter().filter(|view| view.is_of_runs()) {
+        let mut expect = exported(store, view, Some(vec![first.clone()])).await;
+        expect.extend(exported(store, view, Some(vec![second.clone()])).await);
+        // Nobody has tagged them.
+        assert!(!expect.is_empty() || view.name == "tags", "{}", view.name);
+        // A NaN is not equal to itself.
+        let found = exported(store, view, Some(runs.clone())).await;
+        assert_eq!(format!("{found:?}"), format!("{expect:?}"), "{}", view.name);
+        assert!(exported(store, view, Some(Vec::new())).await.is_empty());
+    }
+}
+
 pub async fn views_say_what_was_recorded(store: &dyn Store) {
     let (first, second) = two_runs(store).await;
     let found = rows(
