@@ -16,6 +16,7 @@ mod load;
 mod log_room;
 mod marks;
 mod models;
+mod new_file;
 mod points;
 pub(crate) mod points_table;
 mod questions;
@@ -235,8 +236,8 @@ struct OpenWriter {
     connection: SqliteConnection,
     /// How sure its commits are, once that was set.
     durability: Option<Durability>,
-    /// Whether it was told how a batch is written: see [`batch`].
-    takes_batches: bool,
+    /// Which batches it was told how to write: see [`batch`].
+    batches: Vec<batch::Shape>,
     log_room: LogRoom,
 }
 
@@ -244,7 +245,7 @@ impl OpenWriter {
     /// To the store in the file `path`.
     fn new(connection: SqliteConnection, path: &Path) -> Self {
         let log_room = LogRoom::of(path);
-        Self { connection, durability: None, takes_batches: false, log_room }
+        Self { connection, durability: None, batches: Vec::new(), log_room }
     }
 }
 
