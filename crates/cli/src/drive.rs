@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use wick_core::RunId;
 use wick_engine::secrets;
 use wick_engine::sharing::StoreSharing;
@@ -41,9 +42,27 @@ impl Execution {
     }
 }
 
+/// What is recorded of the machine and the code, looked at beside what goes on: git may take a while
+/// on a large repository.
+pub struct Surroundings(JoinHandle<(Environment, Option<String>)>);
+
+impl Surroundings {
+    /// Begins to look at those of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let (base, pythons) = (plan.base.clone(), pythons(plan));
+        Self(tokio::task::spawn_blocking(move || {
+            let environment = Environment::collect(&base, &pythons);
+            let is_dirty = environment.git.as_ref().is_some_and(|git| git.dirty);
+            let diff = is_dirty.then(|| git::diff(&base)).flatten();
+            (environment, diff)
+        }))
+    }
+}
+
 /// Drives a run to its end.
 pub async fn drive(
     execution: &Execution,
+    surroundings: Surroundings,
     args: &ExecuteArgs,
     session: &Session,
     cancel: CancelHandle,
@@ -58,15 +77,6 @@ pub async fn drive(
             None => refused,
         }
     })?;
-    // git may take a while on a large repository, and is not needed to plan.
-    let base = plan.base.clone();
-    let pythons = pythons(plan);
-    let environment = tokio::task::spawn_blocking(move || {
-        let environment = Environment::collect(&base, &pythons);
-        let is_dirty = environment.git.as_ref().is_some_and(|git| git.dirty);
-        let diff = is_dirty.then(|| git::diff(&base)).flatten();
-        (environment, diff)
-    });
     let mut slots = pipeline::slots(&session.project);
     if let Some(jobs) = args.jobs {
         slots.cpus = jobs.get();
@@ -78,7 +88,7 @@ pub async fn drive(
     options.keep_going = args.keep_going();
     options.cancel = cancel;
     options.carbon = session.project.config.carbon;
-    let (environment, diff) = environment.await.map_err(CommandError::internal)?;
+    let (environment, diff) = surroundings.0.await.map_err(CommandError::internal)?;
     options.environment = serde_json::to_value(environment).map_err(CommandError::internal)?;
     options.git_diff = diff;
     // Whoever clears up among the artifacts must know of this store.

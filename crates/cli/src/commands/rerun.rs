@@ -8,7 +8,7 @@ use wick_store::RunRecord;
 
 use super::run::execute;
 use crate::args::{GlobalArgs, ParamArgs, RerunArgs};
-use crate::drive::Execution;
+use crate::drive::{Execution, Surroundings};
 use crate::error::{CommandError, CommandResult};
 use crate::history::find_run;
 use crate::pipeline::{self, PipelineFile};
@@ -20,7 +20,8 @@ pub async fn rerun(args: &RerunArgs, global: &GlobalArgs, ui: &Ui) -> CommandRes
     let session = Session::here(global, ui).await?;
     let mut execution = prepare(&args.run, &args.params, &session, ui).await?;
     execution.selection = args.selection.selection(args.all);
-    execute(execution, &args.execute, &args.output, &session, ui).await
+    let surroundings = Surroundings::of(&execution.plan);
+    execute(execution, surroundings, &args.execute, &args.output, &session, ui).await
 }
 
 /// Reads the pipeline of the run that `run` names again, with the params that it was given and

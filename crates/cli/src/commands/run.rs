@@ -11,7 +11,7 @@ use wick_store::filter::Filter;
 
 use super::logs::folder_of;
 use crate::args::{ExecuteArgs, GlobalArgs, OutputArgs, RunArgs};
-use crate::drive::{Execution, drive};
+use crate::drive::{Execution, Surroundings, drive};
 use crate::error::{CommandResult, ExitCode};
 use crate::history::RunHistory;
 use crate::hooks;
@@ -32,17 +32,19 @@ pub async fn run(args: &RunArgs, global: &GlobalArgs, ui: &Ui) -> CommandResult 
     let slots = pipeline::slots(&project);
     let machine = pipeline::machine(&slots, &project);
     let plan = file.plan(overrides.clone(), machine.clone(), ui).await?;
+    let surroundings = Surroundings::of(&plan);
     let session = Session::open(project, ui).await?;
     let selection = args.selection.selection(false);
     let expander = file.expander(overrides, machine);
     let (plan, text) = (plan.into(), file.text());
     let execution = Execution { plan, text, rerun: None, selection, expander };
-    execute(execution, &args.execute, &args.output, &session, ui).await
+    execute(execution, surroundings, &args.execute, &args.output, &session, ui).await
 }
 
 /// Drives a run to its end and shows what came of it.
 pub async fn execute(
     execution: Execution,
+    surroundings: Surroundings,
     args: &ExecuteArgs,
     output: &OutputArgs,
     session: &Session,
@@ -51,7 +53,7 @@ pub async fn execute(
     let mut console = Console::new(ui, execution.rerun.clone());
     let cancel = CancelHandle::default();
     let signals = tokio::spawn(listen(cancel.clone(), console.announcer()));
-    let outcome = drive(&execution, args, session, cancel, &mut console).await;
+    let outcome = drive(&execution, surroundings, args, session, cancel, &mut console).await;
     signals.abort();
     console.finish();
     let outcome = outcome?;

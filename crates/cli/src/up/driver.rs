@@ -22,7 +22,7 @@ use super::discover::scheduled_files;
 use super::memory::{Entry, Memory};
 use super::report::{Log, because, cause_to_json, from_now, times};
 use crate::args::ExecuteArgs;
-use crate::drive::{Execution, drive};
+use crate::drive::{Execution, Surroundings, drive};
 use crate::error::{CommandError, CommandResult, ExitCode, ResultExt};
 use crate::hooks;
 use crate::pipeline::{self, PipelineFile, Scheduled};
@@ -794,7 +794,9 @@ async fn run(
     let (plan, text) = (plan.into(), file.text());
     let execution = Execution { plan, text, rerun: None, selection, expander };
     let mut reporter = Teller { index, tells };
-    let outcome = drive(&execution, shared.execute, shared.session, cancel, &mut reporter).await?;
+    let surroundings = Surroundings::of(&execution.plan);
+    let Shared { execute, session, .. } = shared;
+    let outcome = drive(&execution, surroundings, execute, session, cancel, &mut reporter).await?;
     hooks::after_run(&execution.plan, &outcome, shared.session, shared.ui).await;
     Ok(outcome)
 }
