@@ -125,6 +125,13 @@ fn main() -> ExitCode {
                 millis(stage),
                 millis(start + flush.mul_f64(1.2))
             ));
+            let (once, twice) = [length, 2 * length].map(|length| chain(folder, length)).into();
+            say(&format!(
+                "  of that {:.1} ms are for the start, the new store and the end, and {:.3} ms for \
+                 each stage",
+                millis((once * 2).saturating_sub(twice)),
+                millis(twice.saturating_sub(once)) / length as f64
+            ));
         }
     }
     if has_dvc {
@@ -188,6 +195,17 @@ fn beside_ninja(folder: &Path, name: &str, shape: Shape, rounds: usize, has_ninj
     }
     say(&text);
     ours
+}
+
+/// How long a chain takes in a new project. The difference between two tells what a stage takes, and
+/// what the rest does.
+fn chain(folder: &Path, length: usize) -> Duration {
+    let times = (0..7).map(|_| {
+        let project = new_folder(folder);
+        Shape::Chain(length).write_wick(&project);
+        run(wick(&project).args(["run", "-q", "pipeline.yaml"])).wall
+    });
+    middle(times.collect())
 }
 
 /// DVC takes a hundred times as long: a few stages tell enough.
