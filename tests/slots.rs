@@ -1,10 +1,12 @@
 //! Named slots and mutexes are shared by all runs of a project.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Child;
 
 use rustix::process::Signal;
 
+use crate::faults::random_kills::children_of;
 use crate::sandbox::{Sandbox, send, wait_until};
 
 /// A project in which two pipelines want the same mutex; the first keeps it until there is a file
@@ -69,6 +71,28 @@ fn what_a_dead_engine_held_is_free() {
     one.wait().expect("it is dead");
     assert_eq!(two.wait().expect("it ends").code(), Some(0));
     assert!(sandbox.has("wanted"));
+}
+
+/// The lock of a dead engine is free at once. What it had started lives until its supervisor has
+/// ended it; here that is held up.
+#[test]
+fn what_a_dead_engine_held_is_free_when_its_processes_have_ended() {
+    let sandbox = sandbox();
+    let (mut one, run) = first(&sandbox);
+    let supervisors = children_of(one.id());
+    let [supervisor] = supervisors.as_slice() else { panic!("one supervisor: {supervisors:?}") };
+    let attempts = children_of(*supervisor);
+    assert!(!attempts.is_empty(), "the stage runs");
+    send(*supervisor, Signal::STOP);
+    send(one.id(), Signal::KILL);
+    one.wait().expect("it is dead");
+    // It says that it waits, and has not begun.
+    let (mut two, _) = waiting(&sandbox, &run);
+    let lives = |pid: &u32| Path::new(&format!("/proc/{pid}/exe")).exists();
+    send(*supervisor, Signal::CONT);
+    assert_eq!(two.wait().expect("it ends").code(), Some(0));
+    assert!(sandbox.has("wanted"));
+    assert!(!attempts.iter().any(lives));
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod order;
 mod points;
 pub mod postgres;
 mod processes;
-mod random_kills;
+pub mod random_kills;
 mod shim;
 mod signals;
 mod volume;

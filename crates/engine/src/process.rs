@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use wick_core::RunId;
+use wick_store::slots::dying;
+
 use crate::cgroup;
 use crate::command::launch::ProcessSpec;
 use crate::error::{EngineError, EngineResult};
@@ -63,11 +66,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts one. What it reports is to be read from the second value.
+    /// Starts one for `run`. What it reports is to be read from the second value.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(program: &Program) -> EngineResult<(Self, Reports)> {
+    pub fn start(program: &Program, run: &RunId) -> EngineResult<(Self, Reports)> {
         let failed = |source| EngineError::Supervisor { program: program.path.clone(), source };
         // It may move this process to another control group, to which the supervisor then belongs.
         cgroup::delegated();
@@ -75,6 +78,8 @@ impl Supervisor {
         let process = Command::new(&program.path)
             .arg0(PROCESS_NAME)
             .args(&program.supervisor)
+            // By which others see that it still ends what a dead engine had started.
+            .env(dying::SUPERVISES, dying::mark(run))
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wick_core::RunId;
 use wick_store::StoreResult;
-use wick_store::slots::{Obstacle, Slots, Want};
+use wick_store::slots::{Obstacle, Slots, Taken, Want};
 
 /// Gives each run its part of what is shared.
 pub trait Sharing: Send + Sync {
@@ -28,13 +28,21 @@ pub trait Shared: Send + Sync {
 /// Hears what a claim waits for.
 pub type Waits = Box<dyn Fn(Obstacle) + Send + Sync>;
 
-/// What was claimed; ours until it is dropped.
-pub struct Permit(#[expect(dead_code, reason = "it is there to be dropped")] Box<dyn Any + Send>);
+/// What was claimed; ours until it is given back or dropped.
+pub struct Permit(Box<dyn Any + Send>);
 
 impl Permit {
     /// A permit that gives back what it stands for when `kept` is dropped.
     pub fn new(kept: impl Any + Send) -> Self {
         Self(Box::new(kept))
+    }
+
+    /// Gives it back, as nothing runs any more for which it was claimed. Where it is only dropped,
+    /// whoever claims it next makes sure of that.
+    pub fn give_back(self) {
+        if let Ok(taken) = self.0.downcast::<Taken>() {
+            taken.give_back();
+        }
     }
 }
 

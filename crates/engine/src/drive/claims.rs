@@ -50,7 +50,10 @@ impl Drive {
     }
 
     pub(super) fn let_go(&mut self, stage: StageIndex) {
-        self.stages[stage.get()].claim = None;
+        let claim = self.stages[stage.get()].claim.take();
+        if let Some(permit) = claim.and_then(|claim| claim.permit) {
+            permit.give_back();
+        }
     }
 
     pub(super) fn granted(

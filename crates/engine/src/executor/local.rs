@@ -497,7 +497,7 @@ impl LocalExecutor {
         let supervisor = match self.supervisor.take() {
             Some(supervisor) => supervisor,
             None => {
-                let (supervisor, reports) = Supervisor::start(&self.program)?;
+                let (supervisor, reports) = Supervisor::start(&self.program, &self.run)?;
                 self.reports = Some(reports);
                 supervisor
             }

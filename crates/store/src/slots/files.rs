@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use wick_core::RunId;
 
-use super::Key;
+use super::{Key, dying};
 
 /// What is added to the name of the store for the folder.
 const SUFFIX: &str = "-slots";
@@ -30,7 +30,8 @@ impl Files {
     }
 
     /// The file, locked until it is closed; `None` while another has it, in this process or any
-    /// other. Files are never removed: what was locked is what others look at.
+    /// other, or what another had started with it still ends. Files are never removed: what was
+    /// locked is what others look at.
     pub(super) fn try_lock(&self, key: Key<'_>, run: &RunId) -> io::Result<Option<File>> {
         let path = self.folder.join(key.to_string());
         let mut options = OpenOptions::new();
@@ -48,22 +49,36 @@ impl Files {
             Err(error) => return Err(error.into()),
         }
         if key.unit.is_some() {
-            // For those who wait. That it cannot be written hurts nobody.
+            // Whoever gave it back has left nothing here.
+            let own = dying::mark(run);
+            let left = read(&mut file);
+            if !left.is_empty() && left != own && dying::is_supervised(&left) {
+                return Ok(None);
+            }
+            // For those who wait, and those who come when this process has died. That it cannot be
+            // written hurts nobody.
             let _ = file.set_len(0);
-            let _ = file.rewind().and_then(|()| file.write_all(run.as_str().as_bytes()));
+            let _ = file.rewind().and_then(|()| file.write_all(own.as_bytes()));
         }
         Ok(Some(file))
     }
 
     /// The run that has locked the file, or had it last.
     pub(super) fn holder(&self, key: Key<'_>) -> Option<RunId> {
-        let file = File::open(self.folder.join(key.to_string())).ok()?;
-        // One that nobody has is nobody's, whatever stands in it.
-        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        let mut file = File::open(self.folder.join(key.to_string())).ok()?;
+        let is_free = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        let left = read(&mut file);
+        // One that nobody has is nobody's, whatever stands in it, but for a moment.
+        if is_free && !dying::is_supervised(&left) {
             return None;
         }
-        let mut text = String::new();
-        file.take(MAX_HOLDER).read_to_string(&mut text).ok()?;
-        text.parse().ok()
+        left.split('.').next()?.parse().ok()
     }
+}
+
+/// What stands in a file: the [mark](dying::mark) of who had it last, or nothing.
+fn read(file: &mut File) -> String {
+    let mut text = String::new();
+    let _ = file.take(MAX_HOLDER).read_to_string(&mut text);
+    text
 }

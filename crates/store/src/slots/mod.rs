@@ -2,7 +2,8 @@
 //!
 //! Each unit of a slot is a lock that nothing but the system keeps: with SQLite a locked file
 //! beside the store, with Postgres an advisory lock of a session. So what a dead engine held is
-//! free at once, however it died, and nothing has to be tidied up.
+//! free, however it died, and nothing has to be tidied up. It is given to nobody before that
+//! engine's supervisor has ended what it had started ([`dying`]).
 //!
 //! Claims are all or nothing, and wait in line. Beside its units each name has a *turn*, which is
 //! the right to take units of it. A claim takes the turns of all its names first, in one order for
@@ -11,6 +12,7 @@
 //! Units are held by attempts, which end without anything that is counted here; turns are waited
 //! for in one order: nobody waits in a circle.
 
+pub mod dying;
 mod files;
 mod server;
 
@@ -86,16 +88,29 @@ enum Kind {
     Server(Arc<Server>),
 }
 
-/// Units that are held until this is dropped.
+/// Units that are held until this is dropped, or given back.
 #[derive(Debug)]
 pub struct Taken {
-    _units: Vec<Lock>,
+    units: Vec<Lock>,
+}
+
+impl Taken {
+    /// Gives the units back: nothing runs any more for which they were taken. Whoever comes next
+    /// has nothing to look for. Where this is only dropped, they look whether anything still ends.
+    pub fn give_back(self) {
+        for unit in &self.units {
+            if let Lock::File { file } = unit {
+                // That it cannot be written costs the next one a look.
+                let _ = file.set_len(0);
+            }
+        }
+    }
 }
 
 /// Something locked.
 #[derive(Debug)]
 enum Lock {
-    File { _file: std::fs::File },
+    File { file: std::fs::File },
     Session { _lock: server::Held },
 }
 
@@ -160,7 +175,7 @@ impl Slots {
         }
         loop {
             match self.try_units(&wants).await {
-                Ok(units) => break Taken { _units: units },
+                Ok(units) => break Taken { units },
                 Err((want, trouble)) => patience.lose(want, trouble).await,
             }
         }
@@ -186,6 +201,12 @@ impl Slots {
                 return Err((want, None));
             }
         }
+        // A server gives free what a dead engine had, whatever still runs of it on this machine.
+        if let (Kind::Server(_), Some(want)) = (&self.kind, wants.first())
+            && dying::any()
+        {
+            return Err((want, None));
+        }
         Ok(units)
     }
 
@@ -193,7 +214,7 @@ impl Slots {
         match &self.kind {
             Kind::Files(files) => {
                 let locked = files.try_lock(key, &self.run).map_err(|error| error.to_string())?;
-                Ok(locked.map(|file| Lock::File { _file: file }))
+                Ok(locked.map(|file| Lock::File { file }))
             }
             Kind::Server(server) => {
                 let locked = server.try_lock(key).await.map_err(|error| error.to_string())?;
