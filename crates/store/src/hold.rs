@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ const SUFFIX: &str = "-up";
 
 /// The first half of the advisory lock's number: "wick" in ASCII. The other half is the schema's.
 const LOCK_CLASS: i32 = 0x7769_636b;
+
+/// How often it is looked whether a session of our own that was cut off is gone, and the wait
+/// between two looks.
+const OWN_LOOKS: u32 = 50;
+const OWN_WAIT: Duration = Duration::from_millis(20);
 
 /// A process that begins runs by schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,13 +128,22 @@ impl Hold {
                 let _ = connection.close_hard().await;
             }
         }
-        match hold(&self.location, self.holder.clone()).await? {
-            Asked::Ours(hold) => {
-                *self = hold;
-                Ok(true)
+        for _ in 0..OWN_LOOKS {
+            match hold(&self.location, self.holder.clone()).await? {
+                Asked::Ours(hold) => {
+                    *self = hold;
+                    return Ok(true);
+                }
+                // Our old session, which the server is just ending.
+                Asked::Theirs(Some(other))
+                    if (other.pid, &other.host) == (self.holder.pid, &self.holder.host) =>
+                {
+                    tokio::time::sleep(OWN_WAIT).await;
+                }
+                Asked::Theirs(_) => break,
             }
-            Asked::Theirs(_) => Ok(false),
         }
+        Ok(false)
     }
 }
 

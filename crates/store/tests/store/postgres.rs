@@ -258,10 +258,14 @@ fn one_process_begins_runs_by_schedule() {
         PostgresStore::open(&url).await.expect("a store").close().await;
         crate::hold::one_holds_at_a_time(&url).await;
         // A session that the server ended is asked for again.
-        let mut held = crate::hold::ours(hold(&url, holder(1)).await.expect("an answer"));
+        let mut held = crate::hold::ours_soon(&url, holder(1)).await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE application_name = 'wick up 1@here'";
         execute(&url, end).await;
+        // It is asked to end, and does so in its own time.
+        while count(&url, "wick up 1@here").await > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         assert!(held.confirm().await.expect("an answer"), "it is ours again");
         let other = hold(&url, holder(2)).await.expect("an answer");
         assert!(matches!(other, Asked::Theirs(Some(Holder { pid: 1, .. }))), "{other:?}");
