@@ -305,6 +305,9 @@ impl Course {
         let grown = graphs::grown(&self.plan, &lists.collect::<Vec<_>>());
         // A stage that stands for instances makes nothing itself.
         for stage in grown.stages.iter().filter(|stage| stage.foreach.is_none()) {
+            if judge.is_set_aside(&run.new.id, stage) {
+                continue;
+            }
             let place = run.place(&stage.name);
             let Some(place) = place.filter(|place| run.stages[*place].state.has_outputs()) else {
                 continue;

@@ -69,6 +69,14 @@ impl Judge {
         });
     }
 
+    /// Whether a stage is an instance of one that was left out since it had a list. It stands as it
+    /// was, and counts for nothing until there is a list again.
+    pub fn is_set_aside(&self, run: &RunId, stage: &PlannedStage) -> bool {
+        stage.instance.as_ref().is_some_and(|instance| {
+            self.unlisted.contains(&(run.clone(), instance.template.clone()))
+        })
+    }
+
     /// A stage, or the instances of its present list, if it is written for one: none where it was
     /// skipped.
     pub(super) fn instances_of(&self, run: &Run, stage: &PlannedStage) -> Vec<StageName> {
