@@ -3,7 +3,7 @@
 //! The locks of a dead process are free at once. Its attempts live on for a moment, until their
 //! supervisor has noticed: who got a lock in that moment would run beside them. So the supervisors
 //! of this machine are known by a variable of their environment, which says for which run and
-//! which process they work. Of other machines nothing can be told.
+//! which process they work.
 
 use wick_core::RunId;
 
@@ -21,16 +21,6 @@ pub fn mark(run: &RunId) -> String {
 /// Whether a supervisor with this mark is there.
 pub(super) fn is_supervised(mark: &str) -> bool {
     marks().any(|found| found == mark)
-}
-
-/// Whether there is a supervisor whose engine is dead.
-pub(super) fn any() -> bool {
-    let is_dead = |mark: &str| {
-        let mut parts = mark.rsplitn(3, '.');
-        let (start, pid) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(process_start(pid) != Some(start))
-    };
-    marks().any(|mark| is_dead(&mark).unwrap_or_default())
 }
 
 /// The marks of the supervisors of this user on this machine. What has ended has no environment.

@@ -2,8 +2,8 @@
 //!
 //! Each unit of a slot is a lock that nothing but the system keeps: with SQLite a locked file
 //! beside the store, with Postgres an advisory lock of a session. So what a dead engine held is
-//! free, however it died, and nothing has to be tidied up. It is given to nobody before that
-//! engine's supervisor has ended what it had started ([`dying`]).
+//! free, however it died, and nothing has to be tidied up. With SQLite it is given to nobody before
+//! that engine's supervisor has ended what it had started ([`dying`]); a server gives it free at once.
 //!
 //! Claims are all or nothing, and wait in line. Beside its units each name has a *turn*, which is
 //! the right to take units of it. A claim takes the turns of all its names first, in one order for
@@ -200,12 +200,6 @@ impl Slots {
             if units.len() < enough {
                 return Err((want, None));
             }
-        }
-        // A server gives free what a dead engine had, whatever still runs of it on this machine.
-        if let (Kind::Server(_), Some(want)) = (&self.kind, wants.first())
-            && dying::any()
-        {
-            return Err((want, None));
         }
         Ok(units)
     }
