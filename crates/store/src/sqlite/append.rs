@@ -244,8 +244,6 @@ pub(super) struct Part {
     pub(super) rows: Option<String>,
     /// How many rows it must change, and what it means if it does not.
     pub(super) expected: Option<(u64, Misfit)>,
-    /// Whether few batches have rows for it.
-    pub(super) is_seldom: bool,
 }
 
 /// What does not fit the records.
@@ -260,17 +258,12 @@ pub(super) enum Misfit {
 impl Part {
     fn new<T: Serialize>(sql: &'static str, rows: &[T]) -> StoreResult<Self> {
         let rows = if rows.is_empty() { None } else { Some(array(rows)?) };
-        Ok(Self { sql, rows, expected: None, is_seldom: false })
+        Ok(Self { sql, rows, expected: None })
     }
 
     fn expecting<T: Serialize>(sql: &'static str, rows: &[T], misfit: Misfit) -> StoreResult<Self> {
         let expected = Some((rows.len() as u64, misfit));
         Ok(Self { expected, ..Self::new(sql, rows)? })
-    }
-
-    /// The same, of which few batches have rows.
-    fn seldom(self) -> Self {
-        Self { is_seldom: true, ..self }
     }
 }
 
@@ -329,21 +322,21 @@ pub(super) fn parts(
         .collect();
     Ok([
         Part::new(EVENTS, &events)?,
-        Part::new(INSTANCES, &instances)?.seldom(),
-        Part::expecting(AGAIN, &again, Misfit::Misplaced)?.seldom(),
-        Part::new(NO_ITEM, &listed)?.seldom(),
+        Part::new(INSTANCES, &instances)?,
+        Part::expecting(AGAIN, &again, Misfit::Misplaced)?,
+        Part::new(NO_ITEM, &listed)?,
         Part::new(BEGUN, &begun)?,
         Part::expecting(ENDED, &ended, Misfit::Stale)?,
         Part::new(SUCCEEDED, &changes.succeeded)?,
-        Part::new(SPAWNED, &changes.spawned)?.seldom(),
+        Part::new(SPAWNED, &changes.spawned)?,
         Part::expecting(STAGES, &stages, Misfit::Misplaced)?,
-        Part::new(UNREAD, &changes.unread)?.seldom(),
+        Part::new(UNREAD, &changes.unread)?,
         Part::new(INPUTS, &inputs)?,
         Part::new(OUTPUTS, &outputs)?,
         Part::new(PARTS, &changes.parts)?,
-        Part::new(NO_METRICS, &listed)?.seldom(),
-        Part::new(UNMEASURED, &changes.unread)?.seldom(),
-        Part::new(TAKEN, &taken)?.seldom(),
+        Part::new(NO_METRICS, &listed)?,
+        Part::new(UNMEASURED, &changes.unread)?,
+        Part::new(TAKEN, &taken)?,
     ])
 }
 

@@ -5,9 +5,6 @@
 //! So a connection gets a view that nothing can be read from, with a trigger that writes a batch
 //! into the tables. One `INSERT` into the view is then a batch with its transaction: it takes the
 //! write lock first, and is written whole or not at all.
-//!
-//! A statement without rows costs nearly as much as one with a few. So there are two such views: one
-//! for all batches, and one without the statements that a batch seldom has rows for.
 
 use std::fmt::Write as _;
 
@@ -31,62 +28,29 @@ pub(super) enum Written {
     Nothing,
 }
 
-/// A view that writes batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// Of batches with rows for the statements that nearly every batch has rows for, and no other.
-    Usual,
-    /// Of all batches.
-    Whole,
-}
-
-impl Shape {
-    /// The one for a batch.
-    fn of(parts: &[Part]) -> Self {
-        match parts.iter().any(|part| part.is_seldom && part.rows.is_some()) {
-            true => Shape::Whole,
-            false => Shape::Usual,
-        }
-    }
-
-    const fn view(self) -> &'static str {
-        match self {
-            Shape::Usual => "usual_batch",
-            Shape::Whole => "whole_batch",
-        }
-    }
-
-    /// The statements that it executes, each with the column in which it finds its rows.
-    fn parts(self, parts: &[Part]) -> impl Iterator<Item = (usize, &Part)> {
-        (OWN_COLUMNS + 1..)
-            .zip(parts)
-            .filter(move |(_, part)| self == Shape::Whole || !part.is_seldom)
-    }
-}
-
-/// Makes the view of a shape and its trigger, for batches of the statements of `parts`. Both
-/// belong to the connection alone and are in no file.
-fn definition(shape: Shape, parts: &[Part]) -> String {
-    let view = shape.view();
-    let columns: Vec<String> = (1..=OWN_COLUMNS)
-        .chain(shape.parts(parts).map(|(column, _)| column))
-        .map(|column| format!("NULL AS c{column}"))
-        .collect();
+/// Makes the view and its trigger, for batches of the statements of `parts`. Both belong to the
+/// connection alone and are in no file.
+fn definition(parts: &[Part]) -> String {
+    let columns = |prefix: &str| {
+        let columns: Vec<String> =
+            (1..=OWN_COLUMNS + parts.len()).map(|place| format!("{prefix}{place}")).collect();
+        columns.join(", ")
+    };
     let mut sql = format!(
-        "CREATE TEMP VIEW IF NOT EXISTS {view} AS SELECT {};
-         CREATE TEMP TRIGGER IF NOT EXISTS {view}_is_written INSTEAD OF INSERT ON {view} BEGIN
+        "CREATE TEMP VIEW IF NOT EXISTS batch AS SELECT {};
+         CREATE TEMP TRIGGER IF NOT EXISTS batch_is_written INSTEAD OF INSERT ON batch BEGIN
              SELECT raise(ABORT, 'lease') WHERE NOT EXISTS
                  (SELECT 1 FROM leases WHERE run_id = new.c1 AND token = new.c2)",
-        columns.join(", "),
+        columns("NULL AS c"),
     );
-    for (column, part) in shape.parts(parts) {
+    for (part, place) in parts.iter().zip(OWN_COLUMNS + 1..) {
         sql.push_str(&in_trigger(part.sql));
         if part.expected.is_some() {
             let _ = write!(
                 sql,
                 ";
                 SELECT raise(ABORT, 'misfit')
-                    WHERE changes() <> coalesce(json_array_length(new.c{column}), 0)"
+                    WHERE changes() <> coalesce(json_array_length(new.c{place}), 0)"
             );
         }
     }
@@ -101,10 +65,10 @@ fn in_trigger(sql: &str) -> String {
 }
 
 /// The statement that writes a batch.
-fn insertion(shape: Shape, parts: &[Part]) -> String {
-    let columns = OWN_COLUMNS + shape.parts(parts).count();
-    let values: Vec<String> = (1..=columns).map(|place| format!("${place}")).collect();
-    format!("INSERT INTO {} VALUES ({})", shape.view(), values.join(", "))
+fn insertion(parts: &[Part]) -> String {
+    let values: Vec<String> =
+        (1..=OWN_COLUMNS + parts.len()).map(|place| format!("${place}")).collect();
+    format!("INSERT INTO batch VALUES ({})", values.join(", "))
 }
 
 impl SqliteStore {
@@ -116,14 +80,13 @@ impl SqliteStore {
         lease: Token,
         parts: &[Part],
     ) -> StoreResult<Written> {
-        let shape = Shape::of(parts);
         let mut writer = self.writer().await?;
         let open = writer.open();
         let prepared = async {
-            if !open.batches.contains(&shape) {
-                let definition = sqlx::raw_sql(AssertSqlSafe(definition(shape, parts)));
+            if !open.takes_batches {
+                let definition = sqlx::raw_sql(AssertSqlSafe(definition(parts)));
                 definition.execute(&mut open.connection).await?;
-                open.batches.push(shape);
+                open.takes_batches = true;
             }
             if open.durability != Some(durability) {
                 sqlx::raw_sql(durability.pragma()).execute(&mut open.connection).await?;
@@ -135,9 +98,8 @@ impl SqliteStore {
             writer.discard().await;
             return Err(self.refused(error));
         }
-        let insertion = AssertSqlSafe(insertion(shape, parts));
-        let mut query = sqlx::query(insertion).bind(run).bind(token(lease));
-        for (_, part) in shape.parts(parts) {
+        let mut query = sqlx::query(AssertSqlSafe(insertion(parts))).bind(run).bind(token(lease));
+        for part in parts {
             query = query.bind(part.rows.as_deref());
         }
         let open = writer.open();
@@ -158,7 +120,7 @@ impl SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use wick_core::{Digest, Event, EventBody, Fingerprint, RunId, SkipReason, Timestamp};
+    use wick_core::{Digest, Event, EventBody, Fingerprint, RunId, Timestamp};
 
     use super::super::append;
     use super::*;
@@ -193,37 +155,6 @@ mod tests {
             parts: Some("{}".to_owned()),
         };
         Event { time: Timestamp(2), body }
-    }
-
-    #[tokio::test]
-    async fn the_shape_of_a_batch_has_all_its_rows() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = SqliteStore::open(&folder.path().join("store.db")).await.expect("a store");
-        let run = run();
-        let engine = EngineId { host: "h".to_owned(), pid: 1, process_start: 1, token: Token(5) };
-        store.create_run(&run, &engine, Timestamp(1)).await.expect("a run");
-        let directory = store.directory(&run.id).await.expect("its stages");
-        let stage = || "s".parse().expect("a name");
-        let at = |time, body| [Event { time: Timestamp(time), body }];
-        let skipped = at(2, EventBody::StageSkipped { stage: stage(), reason: SkipReason::NoItem });
-        let again = at(3, EventBody::StageRequeued { stage: stage() });
-        for (events, shape) in [(skipped, Shape::Usual), (again, Shape::Whole)] {
-            let changes = fold(&directory, &events).expect("they fit");
-            let parts = append::parts(&directory, &changes, &Default::default()).expect("rows");
-            assert_eq!(Shape::of(&parts), shape);
-            let with_rows = parts.iter().filter(|part| part.rows.is_some()).count();
-            let written = shape.parts(&parts).filter(|(_, part)| part.rows.is_some()).count();
-            assert_eq!(written, with_rows);
-            let written =
-                store.write_batch(Durability::Flushed, directory.run, Token(5), &parts).await;
-            assert_eq!(written.expect("the store answers"), Written::Whole);
-        }
-        let (state, events): (String, i64) =
-            sqlx::query_as("SELECT state, (SELECT count(*) FROM events) FROM stages")
-                .fetch_one(&store.readers)
-                .await
-                .expect("read");
-        assert_eq!((state.as_str(), events), ("queued", 2));
     }
 
     #[tokio::test]

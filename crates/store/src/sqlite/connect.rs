@@ -12,10 +12,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::{BUSY, SqliteStore, WriterState, new_file, primary_code, refused};
+use super::{BUSY, SqliteStore, WriterState, primary_code, refused};
 use crate::error::{StoreError, StoreResult};
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// What the first migration writes into the head of the file: "WICK".
 const APPLICATION_ID: i64 = 0x5749_434b;
@@ -73,8 +73,6 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions) -> StoreResult<Sql
     // SQLite does not wait for a lock while it changes the journal mode, and sqlx takes none
     // for its migrations: so a file beside the store is locked.
     let _lock = lock_beside(path).await?;
-    // Nearly always there is nothing yet, and nothing is left to be done after this.
-    make_new(path).await?;
     let options = options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let mut writer = connect_patiently(&options).await.map_err(|error| refused(path, error))?;
     if needs(&mut writer, path).await? == Needs::Nothing {
@@ -97,14 +95,6 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions) -> StoreResult<Sql
         .await
         .map_err(|error| refused(path, error))?;
     Ok(writer)
-}
-
-/// Makes the file if there is none.
-async fn make_new(path: &Path) -> StoreResult<()> {
-    let file = path.to_owned();
-    let made = tokio::task::spawn_blocking(move || new_file::make(&file, &MIGRATIONS, newest()));
-    let made = made.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-    made.map_err(|error| refused(path, sqlx::Error::Io(error)))
 }
 
 /// Connects, and waits for other programs where SQLite itself does not: while it changes the

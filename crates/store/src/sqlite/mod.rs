@@ -16,7 +16,6 @@ mod load;
 mod log_room;
 mod marks;
 mod models;
-mod new_file;
 mod points;
 pub(crate) mod points_table;
 mod questions;
@@ -236,8 +235,8 @@ struct OpenWriter {
     connection: SqliteConnection,
     /// How sure its commits are, once that was set.
     durability: Option<Durability>,
-    /// Which batches it was told how to write: see [`batch`].
-    batches: Vec<batch::Shape>,
+    /// Whether it was told how a batch is written: see [`batch`].
+    takes_batches: bool,
     log_room: LogRoom,
 }
 
@@ -245,7 +244,7 @@ impl OpenWriter {
     /// To the store in the file `path`.
     fn new(connection: SqliteConnection, path: &Path) -> Self {
         let log_room = LogRoom::of(path);
-        Self { connection, durability: None, batches: Vec::new(), log_room }
+        Self { connection, durability: None, takes_batches: false, log_room }
     }
 }
 
